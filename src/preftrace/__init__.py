@@ -1,0 +1,1 @@
+"""preftrace: what preference alignment did to a model, and which pairs did it."""

@@ -1,0 +1,41 @@
+"""The only room that imports transformers and peft: load, prompt formats, log-probs, sampling, adapters.
+
+Importing it imports none of them; each name is fetched from its file when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from preftrace.models.checkpoints import checkpoint_hash as checkpoint_hash
+    from preftrace.models.checkpoints import fingerprint as fingerprint
+    from preftrace.models.checkpoints import read_checkpoint as read_checkpoint
+    from preftrace.models.checkpoints import resolve_checkpoint as resolve_checkpoint
+    from preftrace.models.checkpoints import write_checkpoint as write_checkpoint
+    from preftrace.models.generate import Response as Response
+    from preftrace.models.generate import sample as sample
+    from preftrace.models.loading import LanguageModel as LanguageModel
+    from preftrace.models.loading import load as load
+    from preftrace.models.loading import load_tokenizer as load_tokenizer
+    from preftrace.models.logprobs import answer_logprobs as answer_logprobs
+    from preftrace.models.logprobs import completion_logprobs as completion_logprobs
+    from preftrace.models.prompts import Encoded as Encoded
+    from preftrace.models.prompts import encode as encode
+    from preftrace.models.prompts import render as render
+
+_HOME = {
+    "checkpoints": ("checkpoint_hash", "fingerprint", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
+    "generate": ("Response", "sample"),
+    "loading": ("LanguageModel", "load", "load_tokenizer"),
+    "logprobs": ("answer_logprobs", "completion_logprobs"),
+    "prompts": ("Encoded", "encode", "render"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,130 @@
+"""Models from a checkpoint: the starting model, earlier adapters merged in, the last adapter left on."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preftrace.errors import ModelError
+from preftrace.models.checkpoints import locate
+from preftrace.types import Checkpoint
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+FORMATS = ("raw", "chat")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "autocast": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A causal language model in evaluation mode, its tokenizer and the study's prompt format.
+
+    Attributes:
+        model: a transformers model, or a PEFT model whose one adapter is the last stage's.
+        tokenizer: its tokenizer.
+        format: `raw` or `chat`.
+        precision: `float32`, `bfloat16`, `float64`, or `autocast` (float32 weights, bfloat16 matrix products).
+    """
+
+    model: Any
+    tokenizer: Any
+    format: str
+    precision: str = "float32"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills rows; masks say where, never the token's value."""
+        pad = self.tokenizer.pad_token_id
+        return int(self.tokenizer.eos_token_id if pad is None else pad)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context that forward passes run in."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "autocast" else nullcontext()
+
+
+def load(
+    checkpoint: Checkpoint, format: str = "raw", *, merge: bool = False, device: str = "auto", precision: str = "auto"
+) -> LanguageModel:
+    """Load a checkpoint for inference.
+
+    Args:
+        checkpoint: what to load.
+        format: prompt format, `raw` or `chat`.
+        merge: merge the last adapter too, so that the result is a plain model (where the next stage starts).
+        device: `auto` (CUDA where there is one), or a torch device.
+        precision: `auto` (bfloat16 on CUDA, float32 on the CPU), or one of `PRECISIONS`.
+
+    Raises:
+        ModelError: the model or an adapter cannot be loaded, or has no chat template that `chat` needs.
+    """
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    chosen = ("bfloat16" if place.type == "cuda" else "float32") if precision == "auto" else precision
+    if chosen not in PRECISIONS:
+        raise ModelError(f"unknown precision '{chosen}'; known: auto, {', '.join(PRECISIONS)}")
+    tokenizer = load_tokenizer(checkpoint.model, format)
+    model = _load_weights(checkpoint.model, PRECISIONS[chosen]).to(place)
+    for adapter in checkpoint.adapters:
+        last = adapter == checkpoint.adapters[-1]
+        model = _apply_adapter(model, adapter, merge=merge or not last)
+    return LanguageModel(model.eval(), tokenizer, format, chosen)
+
+
+def load_tokenizer(model: str, format: str = "raw") -> Any:
+    """Load a model's tokenizer.
+
+    Raises:
+        ModelError: it cannot be loaded, has no end-of-sequence token, or lacks the template that `chat` needs.
+    """
+    from transformers import AutoTokenizer
+
+    source, revision = locate(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot load the tokenizer of '{model}': {_first_line(error)}") from error
+    if format not in FORMATS:
+        raise ModelError(f"unknown prompt format '{format}'; known: {', '.join(FORMATS)}")
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of '{model}' has no end-of-sequence token, which training and sampling need")
+    if format == "chat" and not tokenizer.chat_template:
+        raise ModelError(
+            f"format 'chat' needs a chat template and the tokenizer of '{model}' has none; use format: raw"
+        )
+    return tokenizer
+
+
+def _load_weights(model: str, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    source, revision = locate(model)
+    logging.disable_progress_bar()
+    try:
+        return AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"cannot load the model '{model}': {_first_line(error)}") from error
+
+
+def _apply_adapter(model: Any, adapter: str, merge: bool) -> Any:
+    from peft import PeftModel
+
+    if not any(Path(adapter).glob("adapter_model*.safetensors")):
+        raise ModelError(f"the adapter folder {adapter} has no adapter_model.safetensors")
+    try:
+        wrapped = PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"cannot load the adapter {adapter}: {_first_line(error)}") from error
+    return wrapped.merge_and_unload() if merge else wrapped
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,90 @@
+"""Prompt formats: from a prompt and an answer to the tokens that a model sees.
+
+`raw` is the same plain text for every stage: a text as it is, a conversation as an HH transcript. `chat` is the
+tokenizer's own template. An answer is tokenised after its prompt so that no token spans the border.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+from preftrace.types import Message, Prompt
+
+MARKERS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}
+RAW_STOP = "\n\nHuman:"
+"""A raw conversation's answer ends where the model starts to speak for the user."""
+
+
+class Encoded(NamedTuple):
+    """A prompt and an answer as token ids; `truncated` says that the prompt lost tokens on its left."""
+
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    truncated: bool
+
+
+def transcript(prompt: Prompt) -> str:
+    """The raw rendering: a text unchanged; a conversation as turns, ending where the assistant's answer starts."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = "".join(MARKERS.get(m.role, "") + m.content for m in prompt)
+    return turns + MARKERS["assistant"].rstrip(" ")
+
+
+def render(prompt: Prompt, tokenizer: Any, format: str) -> str:
+    """The text that the model is given.
+
+    Args:
+        prompt: a text or a conversation.
+        tokenizer: a transformers tokenizer; only `chat` uses it.
+        format: `raw` or `chat`.
+    """
+    if format == "raw":
+        return transcript(prompt)
+    rendered: str = tokenizer.apply_chat_template(_messages(prompt), tokenize=False, add_generation_prompt=True)
+    return rendered
+
+
+def prompt_hash(rendered: str) -> str:
+    """sha256 of a rendered prompt."""
+    return hashlib.sha256(rendered.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def encode(
+    tokenizer: Any, prompt: Prompt, answer: str, format: str, max_length: int | None = None, eos: bool = True
+) -> Encoded:
+    """Tokens of a prompt and an answer.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        prompt: a text or a conversation.
+        answer: the answer's text.
+        format: `raw` or `chat`.
+        max_length: most tokens of both together. The prompt is cut from the left to fit and keeps at least one
+            token; the answer is never cut, so that an answer of `max_length` tokens or more gives a longer row.
+        eos: end the answer as the model ends its own: with the end-of-sequence token, or the template's end of turn.
+    """
+    head = render(prompt, tokenizer, format)
+    prompt_ids = tokenizer(head, add_special_tokens=format == "raw")["input_ids"]
+    tail = _tail(tokenizer, prompt, head, answer, format, eos)
+    answer_ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
+    if eos and (format == "raw" or not answer_ids or answer_ids[-1] not in tokenizer.all_special_ids):
+        answer_ids = [*answer_ids, tokenizer.eos_token_id]
+    room = len(prompt_ids) if max_length is None else max(max_length - len(answer_ids), 1)
+    return Encoded(tuple(prompt_ids[-room:]), tuple(answer_ids), room < len(prompt_ids))
+
+
+def _tail(tokenizer: Any, prompt: Prompt, head: str, answer: str, format: str, eos: bool) -> str:
+    if format == "raw":
+        return answer if answer[:1].isspace() or not answer else f" {answer}"
+    if not eos:
+        return answer
+    messages = [*_messages(prompt), {"role": "assistant", "content": answer}]
+    full: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    return full[len(head) :].rstrip("\n") if full.startswith(head) else answer
+
+
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    turns = (Message("user", prompt),) if isinstance(prompt, str) else prompt
+    return [{"role": m.role, "content": m.content} for m in turns]

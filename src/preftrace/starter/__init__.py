@@ -1,0 +1,1 @@
+"""The embedded study: original pairs and items written for preftrace, and its study.yaml."""
