@@ -1,0 +1,12 @@
+"""Pairs and a checkpoint in, a checkpoint out. The only room that imports trl.
+
+Each file without a leading underscore is a training stage, under the file's name. It defines
+
+    VERSION: int                      raised whenever results may differ
+    class Config(StageConfig)         its settings
+    LOSS: str                         one sentence: what is minimised, and which reduction
+    train(job, lm) -> Trained         writes tokens.parquet and trains; `_train.run` saves what it returns
+"""
+
+from preftrace.align._config import StageConfig as StageConfig
+from preftrace.align._run import run as run

@@ -1,0 +1,45 @@
+"""Settings that every training stage has."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from preftrace.config import AdapterConfig, Config
+
+
+class StageConfig(Config):
+    """How a stage trains. The defaults suit LoRA on a small model with a few hundred short pairs.
+
+    Class attribute `RATES` holds the learning rate that is used where none is set, for LoRA and for full fine-tuning.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+    SPEED: ClassVar[frozenset[str]] = frozenset({"save_steps", "report_to", "gradient_checkpointing"})
+    RATES: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}
+
+    from_: str = Field("base", alias="from", description="the stage whose model this one starts from; base: none")
+    epochs: float = Field(1.0, gt=0, description="passes over the pairs; a fraction stops part of the way")
+    learning_rate: float | None = Field(
+        None, gt=0, description="highest learning rate of AdamW; unset: the stage's default for lora or full"
+    )
+    batch_size: int = Field(8, ge=1, description="pairs in one forward and backward pass")
+    gradient_accumulation: int = Field(1, ge=1, description="passes before the weights change")
+    max_length: int = Field(512, ge=8, description="most tokens of prompt and answer; prompts are cut from the left")
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "linear", description="how the learning rate goes on after the warm-up"
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises from 0")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
+    max_grad_norm: float = Field(1.0, ge=0, description="longer gradients are scaled down to this norm; 0: never")
+    bf16: bool = Field(False, description="bfloat16 matrix products (autocast); the weights stay float32")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about 20% slower")
+    save_steps: int = Field(20, ge=1, description="steps between two saves, from which a killed run goes on")
+    report_to: str | tuple[str, ...] = Field(
+        "none", description="trackers given to TRL as they are: none, tensorboard, wandb, trackio, mlflow"
+    )
+
+    def rate(self, adapter: AdapterConfig) -> float:
+        """The learning rate in use."""
+        return self.RATES[adapter.method] if self.learning_rate is None else self.learning_rate

@@ -1,0 +1,108 @@
+"""Pairs as tokens: which are used, how long they are, and why the others are not used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from preftrace import artifacts, models
+from preftrace.align._job import Job
+from preftrace.errors import ConfigError, DataError
+from preftrace.types import Pair
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TOO_LONG = "{} answer too long"
+
+
+class Row(NamedTuple):
+    """A pair's two answers after one and the same prompt, as token ids."""
+
+    pair_id: str
+    chosen: models.Encoded
+    rejected: models.Encoded
+    reason: str
+    """Why it is not used; empty if it is."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the prompt was cut."""
+        return self.chosen.truncated
+
+
+class Rows(NamedTuple):
+    """The rows that are used, of both splits, and the counts of the training split."""
+
+    train: list[Row]
+    holdout: list[Row]
+    unused: dict[str, int]
+    unused_holdout: int
+    truncated: int
+
+
+def encode_pair(tokenizer: Any, pair: Pair, format: str, max_length: int, both: bool = True) -> Row:
+    """Tokens of one pair. The prompt is cut from the left until every answer that counts fits behind it.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        pair: the pair.
+        format: prompt format.
+        max_length: most tokens of prompt and answer.
+        both: the rejected answer counts too (False for SFT, which only sees the chosen one).
+    """
+    chosen, rejected = (
+        models.encode(tokenizer, pair.prompt, answer, format, max_length) for answer in (pair.chosen, pair.rejected)
+    )
+    reason = ""
+    for name, row in (("chosen", chosen), ("rejected", rejected)) if both else (("chosen", chosen),):
+        if not reason and len(row.prompt_ids) + len(row.answer_ids) > max_length:
+            reason = TOO_LONG.format(name)
+    shorter = min(chosen, rejected, key=lambda row: len(row.prompt_ids)) if both else chosen
+    chosen, rejected = (
+        row._replace(prompt_ids=shorter.prompt_ids, truncated=shorter.truncated) for row in (chosen, rejected)
+    )
+    return Row(pair.id, chosen, rejected, reason)
+
+
+def prepare(job: Job, lm: models.LanguageModel, both: bool = True) -> Rows:
+    """Encode a stage's pairs and write `tokens.parquet`, one row for every pair of the training split.
+
+    Raises:
+        ConfigError: `max_length` is more than the model has positions for.
+        DataError: no pair of the training split can be used.
+    """
+    from preftrace.preferences.stage import load_pairs
+
+    most = lm.model.config.to_dict().get("max_position_embeddings")
+    length = job.config.max_length
+    if most is not None and length > most:
+        raise ConfigError([f"max_length: {length} is more than the {most} positions that the model has"], job.kind)
+    train, holdout = (
+        [encode_pair(lm.tokenizer, pair, job.format, length, both) for pair in load_pairs(job.pairs, split)]
+        for split in ("train", "holdout")
+    )
+    artifacts.write_table(job.work / "tokens.parquet", _table(train))
+    used = [row for row in train if not row.reason]
+    if not used:
+        why = dict(Counter(row.reason for row in train)) or "there is none"
+        raise DataError(f"{job.kind}: no pair in {job.pairs} can be used ({why}). Raise max_length ({length}).")
+    held = [row for row in holdout if not row.reason]
+    unused = dict(sorted(Counter(row.reason for row in train if row.reason).items()))
+    return Rows(used, held, unused, len(holdout) - len(held), sum(row.truncated for row in used))
+
+
+def _table(rows: Sequence[Row]) -> pa.Table:
+    import pyarrow as pa
+
+    columns = {
+        "pair_id": pa.array([r.pair_id for r in rows], pa.string()),
+        "prompt_tokens": pa.array([len(r.chosen.prompt_ids) for r in rows], pa.int32()),
+        "chosen_tokens": pa.array([len(r.chosen.answer_ids) for r in rows], pa.int32()),
+        "rejected_tokens": pa.array([len(r.rejected.answer_ids) for r in rows], pa.int32()),
+        "truncated": pa.array([r.truncated for r in rows], pa.bool_()),
+        "used": pa.array([not r.reason for r in rows], pa.bool_()),
+        "reason": pa.array([r.reason for r in rows], pa.string()),
+    }
+    return pa.table(columns)

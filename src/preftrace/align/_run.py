@@ -1,0 +1,64 @@
+"""A training stage: identity, resume and record around the training itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from preftrace import artifacts
+from preftrace.align._config import StageConfig
+from preftrace.align._job import Job
+from preftrace.config import AdapterConfig
+from preftrace.engines import local
+from preftrace.registry import STAGES
+from preftrace.types import Checkpoint, StageRecord
+
+
+def run(
+    kind: str,
+    config: StageConfig,
+    checkpoint: Checkpoint,
+    pairs_folder: Path,
+    adapter: AdapterConfig,
+    out: Path,
+    *,
+    format: str,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> StageRecord:
+    """Train one stage into the folder `out`, or return it where it is there already.
+
+    Args:
+        kind: `sft`, `dpo`, or another file of this folder.
+        config: its settings.
+        checkpoint: where it starts. For DPO this is the reference policy too.
+        pairs_folder: a finished pairs stage.
+        adapter: LoRA's settings, or full fine-tuning.
+        out: the stage's folder; `checkpoint.json` in it names the trained model.
+        format: prompt format, `raw` or `chat`.
+        seed: of the adapter's start and of the order of pairs.
+        inputs: name -> content hash of what it is made from (the pairs, the checkpoint).
+
+    Raises:
+        DataError: no pair can be used.
+        UserError: the training diverged; the message says which setting to change.
+    """
+    settings = {"stage": config.identity(), "adapter": adapter.identity(), "format": format, "seed": seed}
+    spec = artifacts.StageSpec(kind, f"align/{out.name}", STAGES.load(kind).VERSION, settings, inputs)
+
+    def make(work: Path) -> Mapping[str, Any]:
+        job = Job(
+            kind=kind,
+            config=config,
+            checkpoint=checkpoint,
+            pairs=pairs_folder,
+            adapter=adapter,
+            work=work,
+            final=out,
+            format=format,
+            seed=seed,
+        )
+        return local.run_group("preftrace.align._train:run", job.to_json())
+
+    return artifacts.run_stage(out, spec, make)

@@ -1,0 +1,267 @@
+"""TRL's trainers with our rows, our pair-weighted losses, guards and marked saves. Imported by training code only.
+
+The trainers get rows that are tokenised already and keep every one of them; TRL's own preparation is passed over. The
+losses are computed by `models.answer_logprobs`, as attribution and evaluation compute them, on answer tokens only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.utils import disable_dropout_in_model
+
+from preftrace import models, progress
+from preftrace.align import _saves, dpo, sft
+from preftrace.align._guard import Guard
+from preftrace.align._job import Job
+from preftrace.align._rows import Row
+from preftrace.models import adapters
+
+COLUMNS = ("loss", "learning_rate", "grad_norm", "reward_margin", "reward_accuracy", "chosen_reward", "rejected_reward")
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained model (evaluation mode), its curves, and how many of its numbers were trained."""
+
+    lm: models.LanguageModel
+    curves: pa.Table
+    trainable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one forward pass. Not a tuple, so that the trainer hands it on as it is."""
+
+    chosen: list[models.Encoded]
+    rejected: list[models.Encoded]
+    reference: list[list[float]]
+
+
+Terms = Callable[[models.LanguageModel, Batch], Mapping[str, torch.Tensor]]
+"""Names and values of each pair, `(b,)`; `loss` is what is minimised, the others are logged."""
+
+
+class _PairTrainer:
+    """What both trainers share; mixed in before a TRL trainer."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, lm: models.LanguageModel, terms: Terms, step: Callable[[dict[str, float]], None], **kwargs: Any):
+        self._lm, self._terms, self._step = lm, terms, step
+        super().__init__(processing_class=lm.tokenizer, **kwargs)  # type: ignore[call-arg]
+        self._drop_printer()
+
+    def _drop_printer(self) -> None:
+        handler = self.callback_handler  # type: ignore[attr-defined]
+        handler.callbacks = [c for c in handler.callbacks if type(c).__name__ != "PrinterCallback"]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Batch], return_outputs: bool = False, num_items_in_batch: int | None = None
+    ) -> torch.Tensor:
+        """Sum of the pairs' losses over the number of pairs of the whole step: every pair weighs the same."""
+        assert not return_outputs, "evaluation is ours, not the trainer's"
+        terms = dict(self._terms(replace(self._lm, model=model), inputs["batch"]))
+        loss = terms.pop("loss")
+        for name, values in terms.items():
+            self._metrics["train"][name].extend(values.detach().tolist())  # type: ignore[attr-defined]
+        return loss.sum() / (num_items_in_batch or len(loss))
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Batch]], device: Any) -> int:
+        return sum(len(sample["batch"].chosen) for sample in batch_samples)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log a step, then look at it before anything is saved."""
+        super().log(logs, start_time)  # type: ignore[misc]
+        if "loss" in logs:
+            self._step(logs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        _saves.mark(Path(self.args.output_dir) / f"{_saves.PREFIX}{self.state.global_step}")  # type: ignore[attr-defined]
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the rows are not tensors here."""
+        return 0
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: a save is a working file."""
+
+    def _send_telemetry(self) -> None:
+        pass
+
+
+class PairSFTTrainer(_PairTrainer, SFTTrainer):  # type: ignore[misc]
+    """TRL's SFTTrainer on rows of `input_ids` and `labels`."""
+
+
+class PairDPOTrainer(_PairTrainer, DPOTrainer):  # type: ignore[misc]
+    """TRL's DPOTrainer on rows of `prompt_ids`, `chosen_ids`, `rejected_ids` and the reference's log-probabilities."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *args: Any) -> Dataset:
+        return dataset
+
+
+def fit_sft(job: Job, lm: models.LanguageModel, rows: Sequence[Row]) -> Fitted:
+    """Train `lm` on the chosen answers; the model in `lm` is changed."""
+    encoded = [row.chosen for row in rows]
+    ignored = -100
+    columns = {
+        "input_ids": [[*e.prompt_ids, *e.answer_ids] for e in encoded],
+        "labels": [[ignored] * len(e.prompt_ids) + list(e.answer_ids) for e in encoded],
+    }
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Batch]:
+        cut = [example["labels"].count(ignored) for example in examples]
+        ids = [tuple(example["input_ids"]) for example in examples]
+        chosen = [models.Encoded(i[:c], i[c:], False) for i, c in zip(ids, cut, strict=True)]
+        return {"batch": Batch(chosen, [], [])}
+
+    def terms(model: models.LanguageModel, batch: Batch) -> Mapping[str, torch.Tensor]:
+        logps = models.answer_logprobs(model, batch.chosen)
+        tokens = torch.tensor([len(row.answer_ids) for row in batch.chosen], device=logps.device)
+        return {"loss": sft.pair_losses(logps, tokens)}
+
+    args = SFTConfig(**_arguments(job, lm), dataset_kwargs={"skip_prepare_dataset": True})
+    return _fit(job, lm, PairSFTTrainer, terms, args=args, columns=columns, collate=collate)
+
+
+def fit_dpo(job: Job, lm: models.LanguageModel, rows: Sequence[Row], reference: np.ndarray) -> Fitted:
+    """Train `lm` on both answers against the reference's log-probabilities `(n, 2)`; the model in `lm` is changed."""
+    assert isinstance(job.config, dpo.Config)
+    beta = job.config.beta
+    columns = {
+        "prompt_ids": [list(row.chosen.prompt_ids) for row in rows],
+        "chosen_ids": [list(row.chosen.answer_ids) for row in rows],
+        "rejected_ids": [list(row.rejected.answer_ids) for row in rows],
+        "ref_chosen_logps": reference[:, 0].tolist(),
+        "ref_rejected_logps": reference[:, 1].tolist(),
+    }
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Batch]:
+        chosen, rejected = (
+            [models.Encoded(tuple(e["prompt_ids"]), tuple(e[name]), False) for e in examples]
+            for name in ("chosen_ids", "rejected_ids")
+        )
+        return {"batch": Batch(chosen, rejected, [[e["ref_chosen_logps"], e["ref_rejected_logps"]] for e in examples])}
+
+    def terms(model: models.LanguageModel, batch: Batch) -> Mapping[str, torch.Tensor]:
+        policy = models.answer_logprobs(model, [*batch.chosen, *batch.rejected]).reshape(2, -1).T
+        found = dpo.pair_terms(policy, torch.tensor(batch.reference, device=policy.device), beta)
+        margin = found.chosen_reward - found.rejected_reward
+        accuracy = (margin > 0).float()
+        return {**found._asdict(), "reward_margin": margin, "reward_accuracy": accuracy}
+
+    # Full fine-tuning: the flag keeps TRL from loading a second model as the reference.
+    full = job.adapter.method == "full"
+    args = DPOConfig(**_arguments(job, lm), beta=beta, loss_type=["sigmoid"], precompute_ref_log_probs=full)
+    return _fit(job, lm, PairDPOTrainer, terms, args=args, columns=columns, collate=collate)
+
+
+def _arguments(job: Job, lm: models.LanguageModel) -> dict[str, Any]:
+    """Every setting that decides the result, said outright: TRL's defaults differ from transformers'."""
+    config = job.config
+    return {
+        "output_dir": str(job.work / _saves.FOLDER),
+        "num_train_epochs": config.epochs,
+        "learning_rate": config.rate(job.adapter),
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "lr_scheduler_type": config.scheduler,
+        "warmup_steps": config.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "optim": "adamw_torch",
+        "seed": job.seed,
+        "data_seed": job.seed,
+        "max_length": None,
+        "use_cpu": lm.device.type == "cpu",
+        "bf16": config.bf16,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "report_to": config.report_to if isinstance(config.report_to, str) else list(config.report_to),
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": config.save_steps,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+    }
+
+
+def _fit(
+    job: Job,
+    lm: models.LanguageModel,
+    trainer_class: Callable[..., Any],
+    terms: Terms,
+    *,
+    args: Any,
+    columns: dict[str, list[Any]],
+    collate: Callable[[list[dict[str, Any]]], dict[str, Batch]],
+) -> Fitted:
+    if args.world_size == 1 and args.n_gpu > 1:
+        args._n_gpu = 1
+    resume = _saves.latest(Path(args.output_dir))
+    rows = len(next(iter(columns.values())))
+    guard = Guard(job)
+    done = _saves.step(resume) if resume else 0
+    with progress.bar(f"train {job.final.name}", total=_steps(job, rows), done=done) as advance:
+
+        def step(logs: dict[str, float]) -> None:
+            guard.check(trainer.state.global_step, logs)
+            advance()
+
+        lora = adapters.lora_config(job.adapter) if job.adapter.method == "lora" else None
+        trainer = trainer_class(
+            lm, terms, step, model=lm.model, args=args, train_dataset=Dataset.from_dict(columns),
+            data_collator=collate, peft_config=lora,
+        )  # fmt: skip
+        assert len(trainer.train_dataset) == rows, f"the trainer kept {len(trainer.train_dataset)} of {rows} rows"
+        disable_dropout_in_model(trainer.model)
+        with _tracker_folder(job):
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    return Fitted(replace(lm, model=trainer.model.eval()), _curves(trainer.state.log_history), trainable)
+
+
+def _steps(job: Job, rows: int) -> int:
+    batches = -(-rows // job.config.batch_size)
+    return int(np.ceil(job.config.epochs * -(-batches // job.config.gradient_accumulation)))
+
+
+def _curves(history: list[dict[str, float]]) -> pa.Table:
+    """One row for each step; NaN where a stage does not have the measure. No clock times."""
+    logs = [log for log in history if "loss" in log]
+    names = [name for name in COLUMNS[:3] if logs] + [name for name in COLUMNS[3:] if any(name in log for log in logs)]
+    columns = {"step": pa.array([int(log["step"]) for log in logs], pa.int64())}
+    columns["epoch"] = pa.array([float(log["epoch"]) for log in logs], pa.float64())
+    for name in names:
+        columns[name] = pa.array([float(log.get(name, np.nan)) for log in logs], pa.float64())
+    return pa.table(columns)
+
+
+@contextlib.contextmanager
+def _tracker_folder(job: Job) -> Iterator[None]:
+    """TensorBoard writes beside the stage, not into its working files, which are removed."""
+    name = "TENSORBOARD_LOGGING_DIR"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(job.final.with_name(f"{job.final.name}.logs"))
+    try:
+        yield
+    finally:
+        del os.environ[name]

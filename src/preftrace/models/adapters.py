@@ -1,0 +1,61 @@
+"""Adapters: from our settings to PEFT's, and from a trained model to two files that hold nothing of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from preftrace import artifacts
+from preftrace.config import AdapterConfig
+
+ADAPTER_NAME = "default"
+
+
+def lora_config(adapter: AdapterConfig) -> Any:
+    """PEFT's settings of a LoRA adapter (arXiv 2106.09685): no dropout, no bias, B starts at zero."""
+    from peft import LoraConfig
+
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    scale: Any = adapter.alpha
+    return LoraConfig(r=adapter.r, lora_alpha=scale, target_modules=targets, task_type="CAUSAL_LM")
+
+
+def attach(model: Any, adapter: AdapterConfig, seed: int) -> Any:
+    """Wrap a plain model with a fresh adapter whose A matrices are drawn from `seed`; the model itself is changed.
+
+    Args:
+        model: a transformers model without adapters.
+        adapter: rank, scale and targets.
+        seed: of the initial A matrices (B is zero, so that the wrapped model starts as the plain one).
+    """
+    import torch
+    from peft import get_peft_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, lora_config(adapter))
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors`.
+
+    Not PEFT's own `save_pretrained`: that adds a model card and the base model's path on this machine, and lists the
+    targets in the order of a set, so that equal adapters would give unequal files.
+    """
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    tensors = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in sorted(state.items())}
+    artifacts.write_tensors(folder / "adapter_model.safetensors", tensors)
+    settings = model.peft_config[ADAPTER_NAME].to_dict()
+    settings.update(inference_mode=True, base_model_name_or_path=None, revision=None)
+    plain = {name: sorted(value) if isinstance(value, set) else value for name, value in sorted(settings.items())}
+    if isinstance(plain["target_modules"], list):
+        plain["target_modules"] = sorted(plain["target_modules"])
+    artifacts.write_json(folder / "adapter_config.json", plain)
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a whole model, with its tokenizer, as a folder that `load` takes as a model."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
