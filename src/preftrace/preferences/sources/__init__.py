@@ -1,0 +1,1 @@
+"""One file = one format of preference data. `preferences.rows.Source` says what a file defines."""
