@@ -1,0 +1,80 @@
+"""`preftrace compare A B`: what changed between two evaluated stages."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from preftrace.evaluate.compare import Comparison
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="evaluations before: RUN/evaluate/STAGE, or the folder of one vertical")],
+    b: Annotated[Path, typer.Argument(help="evaluations after, likewise")],
+    out: Annotated[Path | None, typer.Option(help="folder to keep the comparisons in")] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the resampling")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
+) -> None:
+    """Compare two stages item by item: difference, 95% interval, and a verdict for every vertical."""
+    from rich.console import Console
+
+    from preftrace.evaluate import compare as library
+
+    config = library.CompareConfig(resamples=resamples, seed=seed)
+    found = {"a": library.find_evaluations(a), "b": library.find_evaluations(b)}
+    names = _names(a, b)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = out if out is not None else Path(scratch) / "compare"
+        library.compare_stage({names[0]: found["a"], names[1]: found["b"]}, folder, config)
+        rows = library.load_comparisons(folder)
+    if as_json:
+        typer.echo(json.dumps([_plain(row) for row in rows], indent=2))
+    else:
+        Console().print(_table(rows, *names))
+
+
+def _names(a: Path, b: Path) -> tuple[str, str]:
+    """The stages' names: the folders', or the whole paths where those are the same."""
+    from preftrace.artifacts import RECORD
+
+    short = [path.resolve().parent.name if (path / RECORD).is_file() else path.resolve().name for path in (a, b)]
+    if short[0] != short[1]:
+        return short[0], short[1]
+    return (str(a), str(b)) if a != b else (str(a), f"{b} (again)")
+
+
+def _plain(row: Comparison) -> dict[str, Any]:
+    from dataclasses import asdict
+    from math import isfinite
+
+    return {key: None if isinstance(v, float) and not isfinite(v) else v for key, v in asdict(row).items()}
+
+
+def _table(rows: list[Comparison], a: str, b: str) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("vertical", "measure", title=f"{escape(a)} -> {escape(b)}", caption="detectable: 80% power", box=None)
+    for name in (a, b, "change", "95% interval", "p (adjusted)", "detectable", "items", "missing"):
+        table.add_column(escape(name), justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        numbers = (row.mean_a, row.mean_b, row.difference)
+        interval = f"{row.low:+.3f} to {row.high:+.3f}" if row.low == row.low else "n/a"
+        style = {"better": "green", "worse": "red"}.get(row.verdict)
+        cells = [row.vertical, row.measure, *(f"{x:.3f}" for x in numbers[:2]), f"{row.difference:+.3f}", interval]
+        cells += [_number(row.p_adjusted), _number(row.mde), str(row.n_items), str(row.n_missing), row.verdict]
+        table.add_row(*map(escape, cells), style=style)
+    return table
+
+
+def _number(value: float) -> str:
+    return "n/a" if value != value else "none" if value == float("inf") else f"{value:.3f}"

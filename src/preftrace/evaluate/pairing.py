@@ -1,0 +1,130 @@
+"""Two evaluations side by side: which items both stages answered, and with what values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preftrace import artifacts
+from preftrace.errors import DataError
+from preftrace.evaluate.statistics import Floats
+from preftrace.types import StageRecord
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Evaluations = Mapping[str, Mapping[str, Path]]
+"""stage -> vertical -> folder of the finished evaluation; the stages' order says which is before and which after."""
+
+
+class Evaluation(NamedTuple):
+    """A finished evaluation: its record, and its items.parquet."""
+
+    record: StageRecord
+    items: pa.Table
+
+
+class Joined(NamedTuple):
+    """Items that both evaluations hold.
+
+    Attributes:
+        left: their rows in the first, (n,).
+        right: their rows in the second, (n,).
+        clusters: their clusters.
+        alone: how many items only one of the two holds.
+    """
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    clusters: list[str]
+    alone: int
+
+
+class Paired(NamedTuple):
+    """One measure on the items where both stages have a value: (n,) each, and how many lack one."""
+
+    a: Floats
+    b: Floats
+    clusters: list[str]
+    missing: int
+
+
+def find_evaluations(folder: Path) -> dict[str, Path]:
+    """The folder of each vertical: of one stage's folder (one subfolder a vertical), or of a single evaluation.
+
+    Raises:
+        DataError: there is no finished evaluation.
+    """
+    record = artifacts.read_record(folder)
+    if record is not None and record.kind == "evaluate":
+        return {_vertical(record): folder}
+    below = sorted(p.parent for p in folder.glob(f"*/{artifacts.RECORD}") if not p.parent.name.endswith(".partial"))
+    found = [record for record in map(artifacts.read_record, below) if record is not None and record.kind == "evaluate"]
+    if not found:
+        raise DataError(
+            f"{folder} holds no finished evaluation. "
+            "Name a folder such as RUN/evaluate/STAGE or RUN/evaluate/STAGE/VERTICAL."
+        )
+    return {_vertical(record): record.folder for record in found}
+
+
+def _vertical(record: StageRecord) -> str:
+    return record.name.rsplit("/", 1)[-1]
+
+
+def read_evaluations(evaluations: Evaluations) -> dict[str, dict[str, Evaluation]]:
+    """The records and items of finished evaluations, stage -> vertical.
+
+    Raises:
+        DataError: a folder holds none.
+    """
+    found: dict[str, dict[str, Evaluation]] = {}
+    for stage, folders in evaluations.items():
+        found[stage] = {}
+        for vertical, folder in sorted(folders.items()):
+            record = artifacts.read_record(folder)
+            if record is None or record.kind != "evaluate":
+                raise DataError(f"{folder} holds no finished evaluation of {vertical} at {stage}. Evaluate it first.")
+            found[stage][vertical] = Evaluation(record, artifacts.read_table(folder / "items.parquet"))
+    return found
+
+
+def join(left: Evaluation, right: Evaluation, where: str) -> Joined:
+    """Rows of the items that both have.
+
+    Raises:
+        DataError: no item in common, or they were not asked and scored alike; `where` says which.
+    """
+    scorers = [e.record.summary.get("scorer") for e in (left, right)]
+    if scorers[0] != scorers[1]:
+        raise DataError(f"{where} were scored by {scorers[0]} and by {scorers[1]}. Score both with the same scorer.")
+    ids = [e.items.column("item_id").to_pylist() for e in (left, right)]
+    position = {item: i for i, item in enumerate(ids[1])}
+    shared = [(i, position[item]) for i, item in enumerate(ids[0]) if item in position]
+    if not shared:
+        raise DataError(f"{where} have no item in common. Compare evaluations of the same items.")
+    prompts = [e.items.column("prompt").to_pylist() for e in (left, right)]
+    for i, j in shared:
+        if prompts[0][i] != prompts[1][j]:
+            raise DataError(f"{where} asked item {ids[0][i]} in different words. Use one format for both.")
+    names = left.items.column("cluster").to_pylist()
+    index = np.array(shared, dtype=np.int64)
+    alone = len(set(ids[0]) | set(ids[1])) - len(shared)
+    return Joined(index[:, 0], index[:, 1], [names[i] for i in index[:, 0]], alone)
+
+
+def paired(left: pa.Table, right: pa.Table, joined: Joined, measure: str) -> Paired:
+    """The measure's values at both stages. Null on both sides means that it does not apply: not missing."""
+    columns = []
+    for table, rows in ((left, joined.left), (right, joined.right)):
+        column = table.column(measure).take(rows)
+        applies = ~column.is_null().to_numpy(zero_copy_only=False)
+        columns.append((column.to_numpy(zero_copy_only=False).astype(np.float64), applies))
+    (a, applies_a), (b, applies_b) = columns
+    known = ~np.isnan(a) & ~np.isnan(b)
+    missing = int(np.count_nonzero((applies_a | applies_b) & ~known)) + joined.alone
+    return Paired(a[known], b[known], [c for c, k in zip(joined.clusters, known, strict=True) if k], missing)
