@@ -59,20 +59,26 @@ def _plain(row: Comparison) -> dict[str, Any]:
 
 
 def _table(rows: list[Comparison], a: str, b: str) -> Table:
+    """Fits 80 columns: a vertical's own metrics stand indented below it."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("vertical", "measure", title=f"{escape(a)} -> {escape(b)}", caption="detectable: 80% power", box=None)
-    for name in (a, b, "change", "95% interval", "p (adjusted)", "detectable", "items", "missing"):
-        table.add_column(escape(name), justify="right")
-    table.add_column("verdict")
+    note = "change: 95% interval; p: adjusted; seen: smallest change found 4 times in 5"
+    table = Table(title=f"{escape(a)} -> {escape(b)}", caption=note, box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("vertical", overflow="fold")
+    for name in ("before", "after", "change", "p", "seen", "items"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=9)
     for row in rows:
-        numbers = (row.mean_a, row.mean_b, row.difference)
-        interval = f"{row.low:+.3f} to {row.high:+.3f}" if row.low == row.low else "n/a"
-        style = {"better": "green", "worse": "red"}.get(row.verdict)
-        cells = [row.vertical, row.measure, *(f"{x:.3f}" for x in numbers[:2]), f"{row.difference:+.3f}", interval]
-        cells += [_number(row.p_adjusted), _number(row.mde), str(row.n_items), str(row.n_missing), row.verdict]
-        table.add_row(*map(escape, cells), style=style)
+        interval = "" if row.low != row.low else f" [{row.low:+.2f} {row.high:+.2f}]"
+        cells = [
+            row.vertical if row.measure == "trust" else f"  {row.measure}",
+            f"{row.mean_a:.2f}",
+            f"{row.mean_b:.2f}",
+        ]
+        cells += [f"{row.difference:+.2f}{interval}", _number(row.p_adjusted), _number(row.mde)]
+        cells += [f"{row.n_items}" + (f" (-{row.n_missing})" if row.n_missing else ""), row.verdict]
+        table.add_row(*map(escape, cells), style={"better": "green", "worse": "red"}.get(row.verdict))
     return table
 
 
