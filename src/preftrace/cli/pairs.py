@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,16 +12,15 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from preftrace.errors import ConfigError, ModelError
+from preftrace.errors import ModelError
 from preftrace.preferences import ColumnNames, PreferencesConfig, mark_truncated, measure_pairs, summarise
 from preftrace.preferences import read_guessed as guessed
 from preftrace.preferences import read_pairs as read
-from preftrace.preferences.check import Measure, PairsReport
+from preftrace.preferences.check import Measure, PairsReport, count_words, printable
 from preftrace.preferences.turns import readable
 from preftrace.registry import SOURCES
 from preftrace.types import Pair, Prompt
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 app = typer.Typer(help="Look at preference pairs.", no_args_is_help=True)
 
 
@@ -44,7 +42,8 @@ def check(
     """Count the pairs of a file, their lengths and what is odd about them, and show two of them."""
     if source is not None:
         SOURCES.load(source)
-    config = PreferencesConfig(path=path, limit=limit, source=source or "starter", columns=_columns(column or []))
+    names = ColumnNames.parse(column or [])
+    config = PreferencesConfig(path=path, limit=limit, source=source or "starter", columns=names)
     source, pairs = guessed(config) if source is None else (source, read(config))
     measure, unit, note = _measure(model)
     lengths = measure_pairs(pairs, measure)
@@ -57,13 +56,6 @@ def check(
         _show(report, unit, note)
 
 
-def _columns(given: list[str]) -> ColumnNames:
-    named = [option.partition("=")[::2] for option in given]
-    if any(key not in ColumnNames.model_fields or not name for key, name in named):
-        raise ConfigError([f"--column {' '.join(given)}: write prompt=NAME, chosen=NAME or rejected=NAME"])
-    return ColumnNames(**dict(named))
-
-
 def _measure(model: str | None) -> tuple[Measure, str, str]:
     """What measures lengths, its unit, and a note where words had to stand in for tokens."""
     from preftrace import models
@@ -73,7 +65,7 @@ def _measure(model: str | None) -> tuple[Measure, str, str]:
     except ModelError as error:
         if model is not None:
             raise
-        return _words, "words", f"Words are counted and nothing is flagged as truncated: {error}"
+        return count_words, "words", f"Words are counted and nothing is flagged as truncated: {error}"
 
     def tokens(prompt: Prompt, answer: str) -> tuple[int, int]:
         encoded = models.encode(tokenizer, prompt, answer, "raw")
@@ -82,23 +74,19 @@ def _measure(model: str | None) -> tuple[Measure, str, str]:
     return tokens, f"tokens of {model or 'starter'}", ""
 
 
-def _words(prompt: Prompt, answer: str) -> tuple[int, int]:
-    return len(readable(prompt).split()), len(answer.split())
-
-
 def escape(text: str) -> str:
-    """Text from data or models, safe to show: no markup of ours, no control sequences of the terminal's."""
-    return markup.escape(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
+    """Text from data, safe to show."""
+    return markup.escape(printable(text))
 
 
 def _show(report: PairsReport, unit: str, note: str) -> None:
     console = Console()
-    console.print(escape(f"{report.path}: {report.read:,} pairs as '{report.source}', {report.unflagged:,} unflagged"))
+    head = f"{report.path}: {report.read:,} pairs as '{report.source}', {report.unflagged:,} unflagged"
+    console.print(escape(head), soft_wrap=True)
     flags = Table("flag", "pairs", "first rows (from 0)")
     for flag, found in report.flags.items():
-        flags.add_row(
-            flag, "not checked" if note and flag == "truncated" else str(found.count), ", ".join(map(str, found.rows))
-        )
+        count = "not checked" if note and flag == "truncated" else str(found.count)
+        flags.add_row(flag, count, ", ".join(map(str, found.rows)))
     lengths = Table(escape(unit), "mean", "median", "95%", "max")
     for part, size in report.lengths.items():
         lengths.add_row(part, f"{size.mean:.1f}", f"{size.median:.0f}", f"{size.p95:.0f}", str(size.max))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,10 +10,12 @@ from typing import NamedTuple
 from preftrace import progress
 from preftrace.preferences.config import FLAGS
 from preftrace.preferences.reading import flagged
+from preftrace.preferences.turns import readable
 from preftrace.types import Pair, Prompt
 
 Measure = Callable[[Prompt, str], tuple[int, int]]
 """Length of a prompt and of an answer to it, in one unit."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 ROWS_SHOWN = 10
 EXAMPLES = 2
 
@@ -77,6 +80,11 @@ def measure_pairs(pairs: Sequence[Pair], measure: Measure) -> list[Lengths]:
     return lengths
 
 
+def count_words(prompt: Prompt, answer: str) -> tuple[int, int]:
+    """A measure that needs no tokenizer: words between white space."""
+    return len(readable(prompt).split()), len(answer.split())
+
+
 def mark_truncated(pairs: Sequence[Pair], lengths: Sequence[Lengths], max_length: int) -> list[Pair]:
     """Flag as `truncated` what does not fit: prompt and longer answer together exceed `max_length` tokens."""
     return [
@@ -94,6 +102,11 @@ def summarise(path: str, source: str, pairs: Sequence[Pair], lengths: Sequence[L
     clean = [pair for pair in pairs if not pair.flags]
     spreads = {name: _spread([size[k] for size in lengths]) for k, name in enumerate(Lengths._fields)}
     return PairsReport(path, source, len(pairs), len(clean), flags, spreads, tuple(clean[:EXAMPLES]))
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which a terminal would obey."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _spread(values: Sequence[int]) -> Spread:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from preftrace.config import Config
+from preftrace.errors import ConfigError
 from preftrace.registry import SOURCES
 
 FLAGS = ("malformed", "fork", "empty", "identical", "duplicate", "truncated")
@@ -21,6 +23,18 @@ class ColumnNames(Config):
     prompt: str = Field("prompt", description="column of what is answered")
     chosen: str = Field("chosen", description="column of the preferred answer")
     rejected: str = Field("rejected", description="column of the other answer")
+
+    @classmethod
+    def parse(cls, options: Sequence[str]) -> ColumnNames:
+        """The names out of options such as `chosen=better`.
+
+        Raises:
+            ConfigError: an option of another form.
+        """
+        named = [option.partition("=")[::2] for option in options]
+        if any(key not in cls.model_fields or not name for key, name in named):
+            raise ConfigError([f"columns {' '.join(options)}: write prompt=NAME, chosen=NAME or rejected=NAME"])
+        return cls(**dict(named))
 
 
 class PreferencesConfig(Config):

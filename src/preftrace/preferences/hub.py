@@ -53,14 +53,13 @@ def _commit(path: str, revision: str | None) -> str:
     if revision and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         commit = HfApi().dataset_info(path, revision=revision, timeout=30).sha
     except _hub_errors() as error:
         try:
             return Path(snapshot_download(path, repo_type="dataset", revision=revision, local_files_only=True)).name
-        except (LocalEntryNotFoundError, HFValidationError):
+        except _hub_errors():
             raise _unreachable(path, error) from error
     assert commit is not None, "the Hub always names the commit"
     return commit

@@ -1,8 +1,8 @@
 """Chat messages: lists of `{"role", "content"}`, as UltraFeedback, Skywork, Tulu and TRL have them.
 
-Three layouts are read: a list of messages in each of prompt, chosen and rejected; a prompt of plain text with answers
-that are message lists; and whole conversations in chosen and rejected, whose common beginning is the prompt (a prompt
-column beside them repeats the first message and is left alone).
+Read are: a list of messages in the prompt, and answers that are message lists or plain text; a prompt of plain text
+with answers that are message lists; and whole conversations in chosen and rejected, whose common beginning is the
+prompt (a prompt of plain text beside them repeats a message and is left alone).
 """
 
 from __future__ import annotations
@@ -31,13 +31,19 @@ def fits(row: Mapping[str, Any], config: PreferencesConfig) -> int:
 def read(row: Mapping[str, Any], config: PreferencesConfig) -> Draft:
     """Put prompt and answers together as two conversations and split them by turns."""
     names = config.columns
-    chosen, rejected = _messages(row, names.chosen, "assistant"), _messages(row, names.rejected, "assistant")
+    chosen, rejected = (_answer(row, name, config) for name in (names.chosen, names.rejected))
     before = _messages(row, names.prompt, "user") if row.get(names.prompt) is not None else ()
     whole = any(turn.role != "assistant" for turn in (*chosen[:1], *rejected[:1]))
     if whole and isinstance(row.get(names.prompt), str):
         before = ()
     meta = rest(row, (names.prompt, names.chosen, names.rejected))
     return split(_after(before, chosen), _after(before, rejected))._replace(meta=meta)
+
+
+def _answer(row: Mapping[str, Any], column: str, config: PreferencesConfig) -> tuple[Message, ...]:
+    if isinstance(row.get(column), str) and not isinstance(row.get(config.columns.prompt), list):
+        raise RowError(f"column '{column}' holds text, not a list of messages")
+    return _messages(row, column, "assistant")
 
 
 def _messages(row: Mapping[str, Any], column: str, speaker: Role) -> tuple[Message, ...]:
