@@ -1,0 +1,3 @@
+"""One self-contained HTML file of a run, made from its records and tables alone. One section is one file."""
+
+from preftrace.report.page import write as write

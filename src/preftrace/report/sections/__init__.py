@@ -1,0 +1,1 @@
+"""What the report shows: one section is one file."""

@@ -1,0 +1,100 @@
+"""Charts as inline SVG: drawn by Vega-Lite, without scripts, links or fonts of their own.
+
+Colours are the light theme's; style.css maps each of them to the dark theme's by its value, so a chart is drawn once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup, escape
+
+from preftrace.report.html import clean
+
+INK, MUTED, GRID, ACCENT, SPAN = "#1b1f25", "#57606b", "#dfe3e9", "#2456a6", "#8aa4cf"
+SERIES = (ACCENT, "#b35900")
+WIDTH = 250
+FONT = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
+
+
+class Bar(NamedTuple):
+    """A value with its interval (NaN ends: none)."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+def dots(bars: Sequence[Bar], axis: str, domain: tuple[float, float] | None, reference: float | None = None) -> Markup:
+    """One row for each bar: a dot for the value and a line for the interval; `reference` is a dashed line."""
+    import altair as alt
+
+    data = alt.Data(values=[_finite({**b._asdict(), "label": clean(b.label)}) for b in bars])
+    scale = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=False, nice=True)
+    base = alt.Chart(data).encode(y=alt.Y("label:N", sort=None, title=None))
+    x = alt.X("value:Q", scale=scale, title=clean(axis), axis=alt.Axis(tickCount=5))
+    layers = [
+        base.mark_rule(color=SPAN, strokeWidth=5, strokeCap="round").encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
+        base.mark_point(filled=True, color=ACCENT, size=90, opacity=1).encode(x=x),
+    ]
+    if reference is not None:
+        rule = alt.Chart(alt.Data(values=[{"reference": reference}])).mark_rule(color=MUTED, strokeDash=[4, 3])
+        layers.insert(0, rule.encode(x=alt.X("reference:Q", scale=scale)))
+    words = [f"{b.label} {b.value:.2f}" for b in bars]
+    return _svg(
+        alt.layer(*layers).properties(width=WIDTH, height=max(28 * len(bars), 40)), f"{axis}: {', '.join(words)}"
+    )
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], axis: str) -> Markup:
+    """One or two lines over optimiser steps; `lines`: label -> (step, value)."""
+    import altair as alt
+
+    rows = [
+        _finite({"line": clean(label), "step": step, "value": value})
+        for label, points in lines.items()
+        for step, value in points
+    ]
+    labels = [clean(label) for label in lines]
+    colour = alt.Color(
+        "line:N",
+        scale=alt.Scale(domain=labels, range=list(SERIES[: len(labels)])),
+        legend=alt.Legend(orient="top", title=None) if len(labels) > 1 else None,
+    )
+    chart = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2, point=len(rows) <= 24 or alt.Undefined)
+    chart = chart.encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+        y=alt.Y("value:Q", title=clean(axis), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
+        color=colour,
+    )
+    last = ", ".join(f"{label} ends at {points[-1][1]:.3g}" for label, points in lines.items() if points)
+    return _svg(chart.properties(width=WIDTH, height=130), f"{axis} over steps: {last}")
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(v, float) and not abs(v) < float("inf") else v for key, v in row.items()}
+
+
+def _svg(chart: Any, words: str) -> Markup:
+    import vl_convert
+
+    axis = {
+        "labelColor": INK,
+        "titleColor": MUTED,
+        "gridColor": GRID,
+        "domain": False,
+        "ticks": False,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelPadding": 6,
+        "labelLimit": 110,
+    }
+    chart = chart.configure(font=FONT, background="transparent").configure_axis(**axis).configure_view(stroke=None)
+    chart = chart.configure_legend(labelColor=INK, labelFontSize=12)
+    svg = str(vl_convert.vegalite_to_svg(chart.to_dict()))
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(clean(words))}" ', 1))

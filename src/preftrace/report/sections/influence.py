@@ -1,0 +1,60 @@
+"""For every stage and vertical: the pairs that helped trust most, and those that harmed it most, by each method."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from preftrace.report import html
+from preftrace.report.view import Row, RunView, pick
+
+TITLE = "Pairs that helped and harmed"
+ORDER = 30
+SHOWN = 3
+
+
+def entry(run: RunView, row: Row) -> dict[str, Any]:
+    """A scored pair with its texts; no texts where the pairs are not there."""
+    pair = run.pairs.get(row["pair_id"], {})
+    planted = json.loads(pair.get("meta") or "{}").get("planted")
+    texts = {key: pair.get(key, "") for key in ("prompt", "chosen", "rejected")}
+    return {**texts, **row, "planted": planted, "flags": pair.get("flags") or []}
+
+
+def ranking(run: RunView, method: str, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """The ends of one method's ranking; None where it could score no pair."""
+    ordered = sorted((r for r in rows if not math.isnan(r["score"])), key=lambda r: (r["rank"], r["pair_id"]))
+    if not ordered:
+        return None
+    helped = [entry(run, r) for r in ordered[:SHOWN] if r["score"] > 0]
+    harmed = [entry(run, r) for r in ordered[::-1][:SHOWN] if r["score"] < 0]
+    return {
+        "method": method,
+        "pairs": len(ordered),
+        "missing": len(rows) - len(ordered),
+        "helped": helped,
+        "harmed": harmed,
+    }
+
+
+def block(run: RunView, stage: str) -> dict[str, Any]:
+    """What the template shows of one stage."""
+    record = run.attributed[stage]
+    scores = run.table(f"attribute/{stage}/scores.parquet")
+    queries = record.summary["queries"]
+    verticals = []
+    for vertical in dict.fromkeys(row["vertical"] for row in scores):
+        rows = pick(scores, vertical=vertical)
+        found = [ranking(run, m, pick(rows, method=m)) for m in dict.fromkeys(row["method"] for row in rows)]
+        rankings = [r for r in found if r]
+        verticals.append({"name": vertical, "query": queries.get(vertical, {}), "rankings": rankings})
+    return {"stage": stage, "verticals": verticals}
+
+
+def render(run: RunView) -> str:
+    """HTML of the section."""
+    if not run.attributed:
+        return ""
+    return html.render("influence.html", blocks=[block(run, stage) for stage in run.attributed])
