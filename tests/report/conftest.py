@@ -170,7 +170,7 @@ def write_evaluation(run: Path, text: Texts, name: str, vertical: str, n: int = 
             "option": o,
             "text": text(f"option {o}: a true statement"),
             "good": o == 0,
-            "logprob": -2.0 - o,
+            "logprob": -2.0 - o * (1 + STAGES.index(name)),
             "tokens": 4,
         }
         for i in ids

@@ -41,34 +41,43 @@ def answer(rows: Sequence[Row], item: str) -> dict[str, Any] | None:
     return {"response": shown["response"], "outcome": shown["outcome"], "of": len(own)}
 
 
-def options(rows: Sequence[Row], item: str) -> list[dict[str, Any]]:
-    """An item's options with their share of the probability of all its options."""
-    own = sorted((row for row in rows if row["item_id"] == item), key=lambda row: row["option"])
-    if not own or any(math.isnan(row["logprob"]) for row in own):
-        return []
-    top = max(row["logprob"] for row in own)
-    weights = [math.exp(row["logprob"] - top) for row in own]
+def shares(rows: Sequence[Row], item: str) -> dict[int, float]:
+    """Option -> its share of the probability of all of an item's options; empty where one is missing."""
+    own = {row["option"]: row["logprob"] for row in rows if row["item_id"] == item}
+    if not own or any(math.isnan(value) for value in own.values()):
+        return {}
+    top = max(own.values())
+    weights = {option: math.exp(value - top) for option, value in own.items()}
+    return {option: weight / sum(weights.values()) for option, weight in weights.items()}
+
+
+def options(tables: Sequence[Sequence[Row]], item: str) -> list[dict[str, Any]]:
+    """An item's options, each with its share at every stage (NaN where not known)."""
+    by_stage = [shares(rows, item) for rows in tables]
+    texts = {row["option"]: row for rows in tables for row in rows if row["item_id"] == item}
     return [
-        {"text": row["text"], "good": row["good"], "share": w / sum(weights)}
-        for row, w in zip(own, weights, strict=True)
+        {"text": row["text"], "good": row["good"], "shares": [found.get(option, math.nan) for found in by_stage]}
+        for option, row in sorted(texts.items())
     ]
 
 
 def case(run: RunView, vertical: str, why: str, item: Row, change: float) -> dict[str, Any]:
     """One item at every stage."""
-    sides = []
+    key, sides, chances = item["item_id"], [], []
     for stage in run.evaluations[vertical]:
         folder = f"evaluate/{stage}/{vertical}"
-        rows = {row["item_id"]: row for row in run.table(f"{folder}/items.parquet")}
-        sides.append(
-            {
-                "stage": stage,
-                "trust": rows[item["item_id"]]["trust"] if item["item_id"] in rows else math.nan,
-                "answer": answer(run.table(f"{folder}/generations.parquet"), item["item_id"]),
-                "options": options(run.table(f"{folder}/options.parquet"), item["item_id"]),
-            }
-        )
-    return {"why": why, "prompt": item["prompt"], "change": change, "sides": sides}
+        trust = [row["trust"] for row in run.table(f"{folder}/items.parquet") if row["item_id"] == key]
+        found = answer(run.table(f"{folder}/generations.parquet"), key)
+        sides.append({"stage": stage, "trust": trust[0] if trust else math.nan, "answer": found})
+        chances.append(run.table(f"{folder}/options.parquet"))
+    return {
+        "why": why,
+        "prompt": item["prompt"],
+        "change": change,
+        "sides": sides,
+        "answered": any(side["answer"] for side in sides),
+        "options": options(chances, key),
+    }
 
 
 def render(run: RunView) -> str:
