@@ -1,0 +1,126 @@
+"""What a vertical is: settings, items, a judge and a score. The runner and every vertical file share these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from preftrace.config import Config
+from preftrace.errors import ConfigError
+from preftrace.registry import VERTICALS
+from preftrace.types import Item, ItemScore, Judgement, Metric, Sampling
+
+STARTER = "starter"
+
+
+class VerticalConfig(Config):
+    """Where a vertical's items come from; every vertical adds its own fields."""
+
+    source: str = Field(STARTER, description="starter (preftrace's own items) or a public format")
+    path: str | None = Field(
+        None, description="file, data set folder or Hub id (owner/name) of a source other than starter"
+    )
+    subset: str | None = Field(None, description="configuration of a Hub data set, where it has several")
+    split: str | None = Field(None, description="split of a Hub data set, where it has several")
+    revision: str | None = Field(None, description="revision of a Hub data set: a tag or a commit")
+    limit: int | None = Field(None, ge=1, description="most items: a seeded, balanced subset; none: all items")
+    batch_size: int = Field(16, ge=1, description="items that the model answers together")
+
+    @model_validator(mode="after")
+    def _path_fits_source(self) -> VerticalConfig:
+        if self.source == STARTER and self.path is not None:
+            raise ValueError(f"path '{self.path}' is given and source is starter: name the source that the path is in")
+        if self.source != STARTER and self.path is None:
+            raise ValueError(f"source '{self.source}' needs a path: a file, a data set folder or a Hub id")
+        return self
+
+
+class GenerateConfig(VerticalConfig):
+    """Settings of a vertical whose items are answered in text."""
+
+    samples: int = Field(1, ge=1, description="answers drawn for each item")
+    max_new_tokens: int = Field(32, ge=1, description="longest answer in tokens")
+    temperature: float = Field(0.0, ge=0, description="0: greedy; above 0: sampled from the full distribution")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How answers are drawn; a greedy draw is made once, since all would be alike."""
+        samples = self.samples if self.temperature > 0 else 1
+        return Sampling(samples=samples, max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+
+
+class ScoredConfig(GenerateConfig):
+    """Settings of a vertical whose answers are scored by a classifier."""
+
+    scorer: str = Field("profanity", description="profanity, or hf:<id or folder of a text classifier>[#label]")
+
+    @field_validator("scorer")
+    @classmethod
+    def _scorer_exists(cls, value: str) -> str:
+        from preftrace.evaluate import scoring
+
+        problem = scoring.problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+
+class Vertical(Protocol):
+    """What a file in `verticals/` defines. `VERSION` is raised whenever its results may differ."""
+
+    VERSION: int
+    METRICS: tuple[Metric, ...]
+    SCORER: bool
+    Config: type[VerticalConfig]
+
+    def items(self, config: VerticalConfig, seed: int) -> list[Item]:
+        """The items, each id once, in source order, at most `config.limit`."""
+        ...
+
+    def sampling(self, config: VerticalConfig) -> Sampling | None:
+        """How answers are drawn; None where nothing is generated."""
+        ...
+
+    def judge(self, item: Item, response: str, score: float) -> Judgement:
+        """What one response was. `score` is the scorer's, NaN where there is none."""
+        ...
+
+    def score(
+        self,
+        item: Item,
+        responses: Sequence[str],
+        scores: Sequence[float],
+        judgements: Sequence[Judgement],
+        option_logprobs: Sequence[float],
+    ) -> ItemScore:
+        """One item's trust and measures, from all of its responses and options."""
+        ...
+
+
+def load(name: str) -> Vertical:
+    """The vertical called `name`.
+
+    Raises:
+        ConfigError: no such vertical.
+    """
+    return cast(Vertical, VERTICALS.load(name))
+
+
+def configure(name: str, options: Mapping[str, Any] | None = None) -> VerticalConfig:
+    """A vertical's settings from plain values.
+
+    Raises:
+        ConfigError: unknown vertical, unknown keys or bad values, all together.
+    """
+    try:
+        return load(name).Config(**(options or {}))
+    except ValidationError as error:
+        raise ConfigError([_problem(dict(e)) for e in error.errors()], f"the options of {name}") from error
+
+
+def _problem(error: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

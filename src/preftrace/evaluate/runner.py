@@ -1,0 +1,155 @@
+"""Run one vertical on one checkpoint: items -> shards -> responses and log-likelihoods -> judged rows -> a record.
+
+Shards are fixed batches of items of like length, made before any work starts, so that neither the number of workers nor
+a kill changes what is computed together. They hold what the model said and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from preftrace import artifacts, models
+from preftrace.artifacts import StageSpec
+from preftrace.engines import local
+from preftrace.engines.base import Resources, Shard
+from preftrace.evaluate import rows, scoring
+from preftrace.evaluate.base import ScoredConfig, Vertical, VerticalConfig, load
+from preftrace.evaluate.scoring import Scorer
+from preftrace.evaluate.selection import Items
+from preftrace.types import Checkpoint, Item, Sampling, StageRecord, prompt_to_json
+
+VERSION = 1
+WORKER = "preftrace.evaluate.worker:Worker"
+SHARDS = "_shards"
+
+
+def run(
+    checkpoint: Checkpoint,
+    vertical: str,
+    config: VerticalConfig,
+    out: Path,
+    *,
+    format: str = "raw",
+    seed: int = 0,
+    precision: str = "auto",
+    resources: Resources | None = None,
+    model_hash: str | None = None,
+) -> StageRecord:
+    """Evaluate a checkpoint on a vertical; nothing is computed if `out` holds the same evaluation already.
+
+    Args:
+        checkpoint: what is evaluated.
+        vertical: name of the vertical.
+        config: its settings.
+        out: the evaluation's folder, `<run>/evaluate/<stage>/<vertical>`.
+        format: prompt format, `raw` or `chat`.
+        seed: of the item subset, of the draws and of the intervals.
+        precision: of the model's passes, as in `models.load`.
+        resources: what may be used.
+        model_hash: content hash of the checkpoint, where the caller has it.
+
+    Returns:
+        The record: trust, the vertical's own metrics with 95% intervals, outcomes and what was counted.
+
+    Raises:
+        ConfigError: unknown vertical or scorer.
+        DataError: items that cannot be read.
+        ModelError: a model that cannot be loaded.
+    """
+    module = load(vertical)
+    items = module.items(config, seed)
+    scorer = scoring.build(config.scorer) if isinstance(config, ScoredConfig) else None
+    inputs = {"model": model_hash or models.checkpoint_hash(checkpoint), "items": _items_hash(items)}
+    if scorer is not None:
+        inputs["scorer"] = scorer.revision
+    settings = {"vertical": vertical, "vertical_version": module.VERSION, "format": format, "seed": seed}
+    settings["precision"] = precision
+    spec = StageSpec(
+        kind="evaluate",
+        name=f"evaluate/{out.parent.name}/{out.name}",
+        version=VERSION,
+        config=settings | {"options": config.identity()},
+        inputs=inputs,
+    )
+
+    def make(work: Path) -> dict[str, Any]:
+        folders = _compute(checkpoint, module.sampling(config), items, spec, work, resources or Resources())
+        return _finish(module, items, scorer, seed, folders, work)
+
+    return artifacts.run_stage(out, spec, make)
+
+
+def shards(items: Sequence[Item], batch_size: int, samples: int, seed: int) -> list[Shard]:
+    """Batches of items of like length, shortest first; a function of the items and these settings alone."""
+    length = {item.id: _length(item) for item in items}
+    order = sorted(items, key=lambda item: (length[item.id], item.id))
+    described = [
+        {
+            "id": item.id,
+            "prompt": prompt_to_json(item.prompt),
+            "options": [option.text for option in item.options],
+            "seeds": [sample_seed(seed, item.id, number) for number in range(samples)],
+        }
+        for item in order
+    ]
+    return [{"items": described[i : i + batch_size]} for i in range(0, len(described), batch_size)]
+
+
+def sample_seed(seed: int, item_id: str, sample: int) -> int:
+    """Seed of one draw, in [0, 2^63): the same for every checkpoint, so that stages share their random numbers."""
+    digest = hashlib.sha256(f"{seed}\x1f{item_id}\x1f{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _length(item: Item) -> int:
+    longest = max((len(option.text) for option in item.options), default=0)
+    return len(prompt_to_json(item.prompt)) + longest
+
+
+def _items_hash(items: Sequence[Item]) -> str:
+    return artifacts.hash_json(
+        [[i.id, i.cluster, prompt_to_json(i.prompt), [asdict(o) for o in i.options], i.target] for i in items]
+    )
+
+
+def _compute(
+    checkpoint: Checkpoint,
+    sampling: Sampling | None,
+    items: Sequence[Item],
+    spec: StageSpec,
+    work: Path,
+    resources: Resources,
+) -> list[Path]:
+    init = {
+        "model": checkpoint.model,
+        "adapters": list(checkpoint.adapters),
+        "model_hash": spec.inputs["model"],
+        "format": spec.config["format"],
+        "precision": spec.config["precision"],
+        "sampling": asdict(sampling) if sampling else None,
+    }
+    samples = sampling.samples if sampling else 0
+    batches = shards(items, spec.config["options"]["batch_size"], samples, spec.config["seed"])
+    label = spec.name.removeprefix("evaluate/")
+    return local.map_shards(WORKER, init, batches, work / SHARDS, resources, f"evaluate {label}")
+
+
+def _finish(
+    module: Vertical, items: Items | list[Item], scorer: Scorer | None, seed: int, folders: Sequence[Path], work: Path
+) -> dict[str, Any]:
+    said = rows.gather(items, folders)
+    judged = rows.judge(module, said, scorer)
+    artifacts.write_table(work / "items.parquet", rows.items_table(module, judged))
+    artifacts.write_table(work / "generations.parquet", rows.generations_table(judged))
+    artifacts.write_table(work / "options.parquet", rows.options_table(judged))
+    counted = {"items": len(items), "available": len(items), "duplicates": 0}
+    if isinstance(items, Items):
+        counted |= {"available": items.available, "duplicates": items.duplicates}
+    return rows.summary(module, judged, seed) | {
+        **counted,
+        "scorer": {"name": scorer.name, "revision": scorer.revision} if scorer else None,
+    }

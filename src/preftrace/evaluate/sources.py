@@ -1,0 +1,201 @@
+"""Rows of test items from files, data set folders and the Hub. Whatever is wrong is told with its file and row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from preftrace.errors import DataError
+from preftrace.evaluate.base import STARTER, VerticalConfig
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+class Row(NamedTuple):
+    """One row of a source, and where it lies, for messages."""
+
+    values: Mapping[str, Any]
+    where: str
+
+    def fail(self, cause: str) -> DataError:
+        """The error for this row."""
+        return DataError(f"{self.where}: {cause}")
+
+    def value(self, key: str) -> Any:
+        """The value of a column that must be there.
+
+        Raises:
+            DataError: the row has no such column.
+        """
+        if self.values.get(key) is None:
+            have = ", ".join(str(k) for k in self.values) or "nothing"
+            raise self.fail(f"'{key}' is missing; the row needs it and has: {have}")
+        return self.values[key]
+
+    def text(self, key: str) -> str:
+        """A text that is not blank, without white space around it."""
+        value = self.value(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self.fail(f"'{key}' must be a text that is not blank, and is {value!r}")
+        return self._unicode(key, value.strip())
+
+    def texts(self, key: str) -> list[str]:
+        """A list of one or more texts that are not blank."""
+        value = self.value(key)
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
+            raise self.fail(f"'{key}' must be a list of texts that are not blank, and is {str(value)[:80]}")
+        return [self._unicode(key, v.strip()) for v in value]
+
+    def _unicode(self, key: str, text: str) -> str:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise self.fail(f"'{key}' holds half of a surrogate pair at character {error.start}") from error
+        return text
+
+    def boolean(self, key: str) -> bool:
+        """A truth value: JSON's, 0 or 1, or the words true and false."""
+        value = self.value(key)
+        known = {"true": True, "1": True, "false": False, "0": False}
+        if str(value).strip().lower() not in known:
+            raise self.fail(f"'{key}' must be true, false, 1 or 0, and is {value!r}")
+        return known[str(value).strip().lower()]
+
+
+def rows(vertical: str, config: VerticalConfig) -> Iterator[Row]:
+    """The rows of a vertical's source: its starter items, or what `path` names.
+
+    Raises:
+        DataError: the path cannot be found or read.
+    """
+    if config.source == STARTER:
+        file = resources.files("preftrace") / "starter" / "items" / f"{vertical}.jsonl"
+        with resources.as_file(file) as path:
+            yield from read_file(path)
+        return
+    assert config.path is not None, "checked by the config"
+    path = Path(config.path).expanduser()
+    if path.is_file():
+        yield from read_file(path)
+    elif path.is_dir():
+        yield from _read_hub(str(path), config)
+    elif HUB_ID.fullmatch(config.path) and not _suffix(path):
+        yield from _read_hub(config.path, config)
+    else:
+        raise DataError(f"{path}: no such file. It is needed by source '{config.source}' of {vertical}.")
+
+
+def read_file(path: Path) -> Iterator[Row]:
+    """The rows of a .jsonl, .json, .csv (each also .gz) or .parquet file.
+
+    Raises:
+        DataError: another suffix, or a file that cannot be read; names the row where there is one.
+    """
+    suffix = _suffix(path)
+    if not suffix:
+        raise DataError(f"{path}: unknown file type; known: {', '.join(SUFFIXES)}, the first three also with .gz")
+    try:
+        if suffix == ".parquet":
+            yield from _read_parquet(path)
+            return
+        with _open(path) as file:
+            yield from {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv}[suffix](path, file)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip data are damaged or cut short ({error}). Fetch the file again.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    bare = name.removesuffix(".gz")
+    found = next((s for s in SUFFIXES if bare.endswith(s)), "")
+    return "" if found == ".parquet" and name.endswith(".gz") else found
+
+
+def _open(path: Path) -> IO[str]:
+    if path.name.lower().endswith(".gz"):
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
+    return open(path, encoding="utf-8-sig", newline="")
+
+
+def _read_jsonl(path: Path, file: IO[str]) -> Iterator[Row]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}: not JSON ({error}). Each line must be one JSON object.") from error
+        yield _row(value, where)
+
+
+def _read_json(path: Path, file: IO[str]) -> Iterator[Row]:
+    try:
+        values = json.load(file)
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    if not isinstance(values, list):
+        raise DataError(f"{path}: must hold a JSON list of rows, and holds a {type(values).__name__}")
+    for number, value in enumerate(values):
+        yield _row(value, f"{path}, row {number}")
+
+
+def _row(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: must be a JSON object, and is a {type(value).__name__}")
+    return Row(value, where)
+
+
+def _read_csv(path: Path, file: IO[str]) -> Iterator[Row]:
+    reader = csv.DictReader(file, strict=True)
+    try:
+        for values in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in values:
+                raise DataError(f"{where}: more fields than the header names ({len(reader.fieldnames or ())})")
+            yield Row(values, where)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error})") from error
+    for number, values in enumerate(table.to_pylist()):
+        yield Row(values, f"{path}, row {number}")
+
+
+def _read_hub(name: str, config: VerticalConfig) -> Iterator[Row]:
+    from datasets import DatasetDict, load_dataset
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        data = load_dataset(name, config.subset, revision=config.revision)
+    except (OSError, ValueError, RuntimeError, DatasetsError, HfHubHTTPError) as error:
+        raise DataError(f"{name}: cannot be loaded as a data set: {str(error).strip().splitlines()[0]}") from error
+    assert isinstance(data, DatasetDict), "no split was asked for"
+    splits = sorted(str(split) for split in data)
+    split = config.split or (splits[0] if len(splits) == 1 else "")
+    if split not in splits:
+        raise DataError(f"{name}: has the splits {', '.join(splits)}; say which one with split: (given: {split!r})")
+    for number, values in enumerate(data[split]):
+        yield Row(values, f"{name}, {split} row {number}")
