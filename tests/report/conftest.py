@@ -253,3 +253,9 @@ def write_run(run: Path, hostile: str | None = None) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, not to be changed."""
     return write_run(tmp_path_factory.mktemp("runs") / "starter")
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    """`write_run`, for a run of its own."""
+    return write_run

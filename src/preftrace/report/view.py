@@ -75,7 +75,7 @@ class RunView:
         compared = self.record("compare")
         order = [*(compared.config.get("stages", ()) if compared else ()), BASE, *self._planned("stages"), *USUAL_ORDER]
         evaluated = {p.name for p in (self.path / "evaluate").glob("*") if p.is_dir()}
-        known = evaluated | set(self._folders("align")) | set(self._planned("stages"))
+        known = evaluated.union(self._folders("align"), self._folders("attribute"), self._planned("stages"))
         return [s for s in dict.fromkeys([*order, *sorted(known)]) if s in known]
 
     @cached_property
