@@ -1,1 +1,55 @@
-"""preftrace: what preference alignment did to a model, and which pairs did it."""
+"""preftrace: what preference alignment did to a model's trustworthiness, and which pairs did it.
+
+The public API is this page. Importing it imports no torch; each name is fetched from its room when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from preftrace.errors import UserError as UserError
+from preftrace.types import Checkpoint as Checkpoint
+from preftrace.types import Item as Item
+from preftrace.types import Message as Message
+from preftrace.types import Pair as Pair
+from preftrace.types import StageRecord as StageRecord
+
+if TYPE_CHECKING:
+    from preftrace.api import align as align
+    from preftrace.api import attribute as attribute
+    from preftrace.api import compare as compare
+    from preftrace.api import evaluate as evaluate
+    from preftrace.api import load_pairs as load_pairs
+    from preftrace.api import report as report
+    from preftrace.api import run as run
+    from preftrace.attribute.scores import InfluenceScores as InfluenceScores
+    from preftrace.evaluate.compare import Comparison as Comparison
+    from preftrace.evaluate.results import Evaluation as Evaluation
+    from preftrace.study.results import Run as Run
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "preftrace.api": ("align", "attribute", "compare", "evaluate", "load_pairs", "report", "run"),
+    "preftrace.attribute.scores": ("InfluenceScores",),
+    "preftrace.evaluate.compare": ("Comparison",),
+    "preftrace.evaluate.results": ("Evaluation",),
+    "preftrace.study.results": ("Run",),
+}
+__all__ = [
+    "Checkpoint",
+    "Item",
+    "Message",
+    "Pair",
+    "StageRecord",
+    "UserError",
+    *(n for ns in _HOME.values() for n in ns),
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

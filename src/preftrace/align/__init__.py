@@ -10,3 +10,6 @@ Each file without a leading underscore is a training stage, under the file's nam
 
 from preftrace.align._config import StageConfig as StageConfig
 from preftrace.align._run import run as run
+from preftrace.rooms import make_callable
+
+make_callable(__name__)

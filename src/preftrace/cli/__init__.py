@@ -1,0 +1,26 @@
+"""The command line: one file for each command. Bad input gives one message on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry point of the `preftrace` command."""
+    from preftrace.cli.app import app
+    from preftrace.errors import UserError
+
+    # Forked tokenizer threads only matter to a library that we do not fork.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except UserError as error:
+        print(f"preftrace: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("preftrace: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from preftrace.models.logprobs import completion_logprobs as completion_logprobs
     from preftrace.models.prompts import Encoded as Encoded
     from preftrace.models.prompts import encode as encode
+    from preftrace.models.prompts import encode_answers as encode_answers
     from preftrace.models.prompts import render as render
 
 _HOME = {
@@ -30,7 +31,7 @@ _HOME = {
     "generate": ("Response", "sample"),
     "loading": ("LanguageModel", "load", "load_tokenizer"),
     "logprobs": ("answer_logprobs", "completion_logprobs"),
-    "prompts": ("Encoded", "encode", "render"),
+    "prompts": ("Encoded", "encode", "encode_answers", "render"),
 }
 
 

@@ -7,6 +7,7 @@ tokenizer's own template. An answer is tokenised after its prompt so that no tok
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from preftrace.types import Message, Prompt
@@ -73,6 +74,15 @@ def encode(
         answer_ids = [*answer_ids, tokenizer.eos_token_id]
     room = len(prompt_ids) if max_length is None else max(max_length - len(answer_ids), 1)
     return Encoded(tuple(prompt_ids[-room:]), tuple(answer_ids), room < len(prompt_ids))
+
+
+def encode_answers(
+    tokenizer: Any, prompt: Prompt, answers: Sequence[str], format: str, max_length: int
+) -> tuple[Encoded, ...]:
+    """Tokens of several answers to one and the same prompt, which is cut from the left until each of them fits."""
+    rows = [encode(tokenizer, prompt, answer, format, max_length) for answer in answers]
+    shortest = min(rows, key=lambda row: len(row.prompt_ids))
+    return tuple(row._replace(prompt_ids=shortest.prompt_ids, truncated=shortest.truncated) for row in rows)
 
 
 def _tail(tokenizer: Any, prompt: Prompt, head: str, answer: str, format: str, eos: bool) -> str:

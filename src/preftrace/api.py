@@ -1,0 +1,229 @@
+"""The library in a few functions: what the command line does, as Python. `import preftrace` re-exports them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from preftrace import artifacts, preferences
+from preftrace.attribute.config import AttributeConfig
+from preftrace.attribute.scores import InfluenceScores
+from preftrace.config import AdapterConfig
+from preftrace.errors import ConfigError
+from preftrace.evaluate.compare import CompareConfig, Comparison, compare_stage, find_evaluations, load_comparisons
+from preftrace.evaluate.results import Evaluation
+from preftrace.preferences import PreferencesConfig
+from preftrace.study.config import describe
+from preftrace.study.results import Run
+from preftrace.types import Pair, StageRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(study: str | Path | None = None, out: str | Path | None = None, **changes: Any) -> Run:
+    """Run a study, or what is left of it.
+
+    Args:
+        study: the YAML file; None is the starter study.
+        out: the run folder; `runs/<name>` by default.
+        changes: settings to change, dots as double underscores: `stages__dpo__beta=0.2`.
+
+    Raises:
+        UserError: bad settings, data or model; the message says what and where.
+    """
+    import json
+
+    from preftrace.study.reading import read_study
+    from preftrace.study.run import run_study
+
+    said = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
+    settings = read_study(None if study is None else Path(study), said)
+    return run_study(settings, Path(out) if out is not None else Path("runs") / settings.name)
+
+
+def load_pairs(path: str | None = None, source: str | None = None, **options: Any) -> list[Pair]:
+    """Read preference pairs; every row, with its flags, none dropped.
+
+    Args:
+        path: file, folder or Hub id; None is the starter's own pairs.
+        source: `hh`, `columns`, `messages` or `starter`; guessed from the data where None.
+        options: other fields of `PreferencesConfig`.
+    """
+    return preferences.read_pairs(_preferences(path, source, options))
+
+
+def align(
+    kind: str,
+    pairs: str | None,
+    out: str | Path,
+    *,
+    model: str | Path = "starter",
+    format: str = "raw",
+    seed: int = 0,
+    source: str | None = None,
+    limit: int | None = None,
+    holdout: float = 0.0,
+    adapter: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> StageRecord:
+    """Train one stage. Its pairs go to `<out>-pairs`.
+
+    Args:
+        kind: `sft` or `dpo`.
+        pairs: file, folder or Hub id of the pairs; None or `starter` for the starter's own.
+        out: folder of the stage.
+        model: `starter`, a Hub id, a folder, or the folder of a finished stage to go on from.
+        format: prompt format, `raw` or `chat`.
+        seed: of the adapter's start and of the order of the pairs.
+        source: format of the pairs; guessed where None.
+        limit: first rows only.
+        holdout: share of the prompts that are not trained on.
+        adapter: fields of `AdapterConfig`.
+        options: fields of the stage's settings, such as `epochs` and `beta`.
+    """
+    from preftrace import models
+    from preftrace.align import run as train_stage
+    from preftrace.registry import STAGES
+
+    config = _config(STAGES.load(kind).Config, options)
+    folder = Path(out)
+    read = _preferences(None if pairs == "starter" else pairs, source, {"limit": limit, "holdout": holdout})
+    data = preferences.prepare(read, seed, folder.with_name(f"{folder.name}-pairs"))
+    checkpoint = models.resolve_checkpoint(str(model))
+    inputs = {"pairs": data.content, "checkpoint": models.checkpoint_hash(checkpoint)}
+    shape = _config(AdapterConfig, adapter or {})
+    return train_stage(kind, config, checkpoint, data.folder, shape, folder, format=format, seed=seed, inputs=inputs)
+
+
+def evaluate(
+    model: str | Path, vertical: str, out: str | Path, *, format: str = "raw", seed: int = 0, **options: Any
+) -> Evaluation:
+    """Evaluate a model on one vertical.
+
+    Args:
+        model: `starter`, a Hub id, a folder, or the folder of a finished training stage.
+        vertical: its name, such as `privacy`.
+        out: folder of the evaluation.
+        format: prompt format, `raw` or `chat`.
+        seed: of the items drawn, the answers and the intervals.
+        options: fields of the vertical's settings, such as `limit` and `samples`.
+    """
+    from preftrace import models
+    from preftrace.evaluate import configure
+    from preftrace.evaluate import run as evaluate_stage
+
+    config = configure(vertical, options)
+    checkpoint = models.resolve_checkpoint(str(model))
+    record = evaluate_stage(checkpoint, vertical, config, Path(out), format=format, seed=seed)
+    return Evaluation(record)
+
+
+def compare(
+    a: Evaluation | str | Path, b: Evaluation | str | Path, out: str | Path, **options: Any
+) -> list[Comparison]:
+    """Paired comparison of two evaluations of the same items; differences are b - a.
+
+    Args:
+        a: an evaluation, or the folder of one, or of a stage's evaluations.
+        b: likewise, after.
+        out: folder of the comparisons.
+        options: fields of `CompareConfig`.
+    """
+    folders = [x.record.folder if isinstance(x, Evaluation) else Path(x) for x in (a, b)]
+    names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+    found = {name: find_evaluations(folder) for name, folder in zip(names, folders, strict=True)}
+    compare_stage(found, Path(out), _config(CompareConfig, options))
+    return load_comparisons(Path(out))
+
+
+def attribute(
+    run: Run | str | Path, stage: str, out: str | Path | None = None, *, seed: int | None = None, **options: Any
+) -> InfluenceScores:
+    """Influence of every pair that a stage trained on, on every vertical evaluated at that stage.
+
+    Args:
+        run: a run folder.
+        stage: the trained stage.
+        out: folder of the scores; with no options the run's own.
+        seed: of the draw of query items; the run's own where None.
+        options: fields of `AttributeConfig`, such as `methods`.
+    """
+    from preftrace.attribute.influence import run as attribute_stage
+
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    existing = artifacts.read_record(folder / "attribute" / stage)
+    if out is None and not options and existing is not None:
+        return InfluenceScores(existing)
+    evaluations = find_evaluations(folder / "evaluate" / stage)
+    settings = _config(AttributeConfig, options)
+    name = "-".join(["", *settings.methods]) if options else ""
+    place = Path(out) if out is not None else folder / "attribute" / f"{stage}{name}"
+    known = artifacts.read_json(folder / "run.json")["seed"] if seed is None else seed
+    record = attribute_stage(folder / "align" / stage, folder / "pairs", evaluations, place, settings, seed=known)
+    return InfluenceScores(record)
+
+
+def report(run: Run | str | Path, out: str | Path | None = None) -> Path:
+    """Write the HTML report of a run, finished or not, and return its path."""
+    from preftrace.report import write
+
+    return write(run.folder if isinstance(run, Run) else Path(run), None if out is None else Path(out))
+
+
+def _preferences(path: str | None, source: str | None, options: Mapping[str, Any]) -> PreferencesConfig:
+    named = source or "starter"
+    if source is None and path is not None:
+        named, _ = preferences.read_guessed(PreferencesConfig(path=path, limit=1))
+    settings: PreferencesConfig = _config(PreferencesConfig, {**options, "source": named, "path": path})
+    return settings
+
+
+def _config(model: type[Any], options: Mapping[str, Any]) -> Any:
+    try:
+        return model(**options)
+    except ValidationError as error:
+        raise ConfigError([describe(fault, model) for fault in error.errors()]) from error
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """`["beta=0.2", "adapter.r=16"]` as `{"beta": 0.2, "adapter": {"r": 16}}`.
+
+    Raises:
+        ConfigError: an option of another form.
+    """
+    import yaml
+
+    parsed: dict[str, Any] = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        head, _, inner = key.partition(".")
+        if not equals or not head:
+            raise ConfigError([f"--set {option}: write key=value, such as --set beta=0.2"])
+        if inner:
+            parsed.setdefault(head, {})[inner] = yaml.safe_load(value)
+        else:
+            parsed[head] = yaml.safe_load(value)
+    return parsed
+
+
+def extremes(scores: InfluenceScores, run: Run | str | Path, vertical: str, n: int) -> pd.DataFrame:
+    """The n pairs that helped and the n that harmed a vertical most, with their texts, helpful first.
+
+    Raises:
+        ConfigError: the vertical was not scored.
+    """
+    import pandas as pd
+
+    known = scores.record.summary["verticals"]
+    if vertical not in known:
+        raise ConfigError([f"no influence on '{vertical}' in this run; known: {', '.join(known)}"])
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    texts = artifacts.read_table(folder / "pairs" / "pairs.parquet").select(["id", "prompt", "chosen", "rejected"])
+    helped = scores.top(vertical, n, harmful=False)
+    harmed = scores.top(vertical, n, harmful=True).iloc[::-1]
+    both = pd.concat([helped, harmed]).drop_duplicates("pair_id")
+    return both.merge(texts.to_pandas(), left_on="pair_id", right_on="id").drop(columns="id")

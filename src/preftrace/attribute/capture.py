@@ -1,0 +1,106 @@
+"""Per-example gradients of an adapter from one backward pass, by hooks.
+
+For y = W x + s B A x, an example's gradient needs only the module's input x_t and delta_t, the gradient at its output:
+
+    dB = s sum_t delta_t (A x_t)^T        dA = s sum_t (B^T delta_t) x_t^T
+
+summed over the rows of the example (a pair has two). One backward of the *sum* of the examples' objectives gives every
+delta, since no example's objective depends on another's rows. No weight needs a gradient of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from preftrace.models.loading import LanguageModel
+from preftrace.models.logprobs import answer_logprobs
+from preftrace.models.lora import LoraLayer, lora_layers
+from preftrace.models.prompts import Encoded
+
+Gradients = dict[str, torch.Tensor]
+"""Name of a trained matrix -> `(n, numel)`, one row an example, in float32 (float64 for a float64 model)."""
+
+
+class Capture:
+    """Hooks on every adapted module while the block lasts: `with Capture(lm) as capture: ...`.
+
+    Raises:
+        ModelError: the model has no plain LoRA adapter.
+    """
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
+        self.layers = lora_layers(lm)
+        self.shapes = {n: tuple(p.shape) for layer in self.layers for n, p in _tensors(layer)}
+        self._handles: list[Any] = []
+        self._groups = torch.empty(0, dtype=torch.long)
+        self._found: Gradients = {}
+
+    def __enter__(self) -> Capture:
+        embedding = self.lm.model.get_input_embeddings()
+        self._handles = [layer.module.register_forward_hook(self._forward_hook(layer)) for layer in self.layers]
+        self._handles.append(embedding.register_forward_hook(lambda _m, _i, out: out.requires_grad_(True)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def gradients(
+        self,
+        rows: Sequence[Encoded],
+        groups: Sequence[int],
+        objective: Callable[[torch.Tensor], torch.Tensor],
+        temperature: float = 1.0,
+    ) -> Gradients:
+        """Each example's gradient of its objective.
+
+        Args:
+            rows: N prompts and answers.
+            groups: `groups[j]` in 0..n-1 is the example that row j belongs to.
+            objective: from the rows' log-probabilities `(N,)` to the examples' objectives `(n,)`; the one of example
+                i may use the rows of example i only.
+            temperature: of the log-probabilities.
+
+        Returns:
+            For every trained matrix `(n, numel)`.
+        """
+        n = max(groups) + 1
+        self._groups = torch.tensor(groups, device=self.lm.device)
+        wide = torch.float64 if self.layers[0].a.dtype == torch.float64 else torch.float32
+        self._found = {
+            name: torch.zeros((n, *shape), dtype=wide, device=self.lm.device) for name, shape in self.shapes.items()
+        }
+        with torch.enable_grad():
+            with self.lm.autocast():
+                logprobs = answer_logprobs(self.lm, rows, temperature)
+            objective(logprobs).sum().backward()  # type: ignore[no-untyped-call]
+        found, self._found = self._found, {}
+        return {name: value.reshape(n, -1) for name, value in found.items()}
+
+    def _forward_hook(self, layer: LoraLayer) -> Callable[..., None]:
+        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            if output.requires_grad:
+                x = inputs[0].detach()
+                output.register_hook(lambda delta: self._add(layer, x, delta))  # type: ignore[no-untyped-call]
+
+        return hook
+
+    def _add(self, layer: LoraLayer, x: torch.Tensor, delta: torch.Tensor) -> None:
+        (name_a, a), (name_b, b) = _tensors(layer)
+        wide = self._found[name_a].dtype
+        x, delta = x.to(wide), delta.to(wide)
+        rows_a = torch.einsum("ntr,nti->nri", delta @ b.detach().to(wide), x)
+        rows_b = torch.einsum("nto,ntr->nor", delta, x @ a.detach().to(wide).T)
+        self._found[name_a].index_add_(0, self._groups, rows_a, alpha=layer.scale)
+        self._found[name_b].index_add_(0, self._groups, rows_b, alpha=layer.scale)
+
+
+def _tensors(layer: LoraLayer) -> tuple[tuple[str, torch.nn.Parameter], tuple[str, torch.nn.Parameter]]:
+    return (f"{layer.name}.lora_A.weight", layer.a), (f"{layer.name}.lora_B.weight", layer.b)

@@ -1,0 +1,141 @@
+"""The work of the influence stage: the queries of all verticals, the passes over the pairs, the table of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preftrace import artifacts, models
+from preftrace.attribute import recovery
+from preftrace.attribute.influence import Job
+from preftrace.attribute.queries import Query, read_query
+from preftrace.attribute.scores import scores_table
+from preftrace.attribute.streaming import WORKERS, Passes
+from preftrace.engines import local
+from preftrace.errors import ArtifactError, DataError
+
+
+def make(job: Job, work: Path) -> dict[str, Any]:
+    """Do the work of one influence stage in the folder `work` and return its summary."""
+    pairs = _trained_pairs(job, work)
+    model = {
+        "checkpoint": asdict(job.checkpoint),
+        "pairs": str(work / "_pairs.parquet"),
+        "loss": job.loss,
+        "format": job.format,
+        "precision": job.precision,
+        "batch_tokens": job.config.batch_tokens,
+    }
+    queries = _queries(job, work)
+    passes = Passes(model, len(pairs), job.config, work, job.record.folder.name, job.resources)
+    scored = passes.score(_vectors(queries))
+    scores = scored.scores
+    for column, name in enumerate(job.evaluations):
+        if not queries[name].query.items:
+            scores = {method: _blank(values, column) for method, values in scores.items()}
+    table = scores_table(pairs, job.record.folder.name, list(job.evaluations), scores)
+    artifacts.write_table(work / "scores.parquet", table)
+    found = recovery.measure(table, artifacts.read_table(work / "_pairs.parquet"))
+    artifacts.write_table(work / "recovery.parquet", found)
+    return {
+        "methods": list(job.config.methods),
+        "verticals": list(job.evaluations),
+        "pairs": len(pairs),
+        "loss": job.loss,
+        "queries": {name: queries[name].summary() for name in job.evaluations},
+        "lambda": scored.damping,
+        "parameters": scored.parameters,
+    }
+
+
+def _blank(values: np.ndarray, column: int) -> np.ndarray:
+    values = values.copy()
+    values[:, column] = np.nan
+    return values
+
+
+def _trained_pairs(job: Job, work: Path) -> list[str]:
+    """Ids of the pairs the stage trained on, in the order of the data; their texts go to `_pairs.parquet`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    tokens = artifacts.read_table(job.record.folder / "tokens.parquet")
+    used = tokens.filter(tokens["used"])["pair_id"].combine_chunks()
+    table = artifacts.read_table(job.pairs / "pairs.parquet")
+    table = table.filter(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["id"], value_set=used)))
+    if table.num_rows == 0:
+        raise DataError(f"{job.record.folder} trained on no pair of {job.pairs}: they are from different runs.")
+    if table.num_rows != pa.compute.count_distinct(used).as_py():
+        raise ArtifactError(
+            f"{job.record.folder} trained on pairs that {job.pairs} does not hold; run the study again."
+        )
+    artifacts.write_table(work / "_pairs.parquet", table)
+    ids: list[str] = table["id"].to_pylist()
+    return ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """A vertical's query and its gradient, block -> `(numel,)`."""
+
+    query: Query
+    gradient: Mapping[str, np.ndarray]
+
+    def summary(self) -> dict[str, Any]:
+        signal = bool(self.query.items)
+        return {"items": self.query.total, "kind": self.query.kind, "signal": signal, "note": self.query.note}
+
+
+def _queries(job: Job, work: Path) -> dict[str, _Direction]:
+    tokenizer = models.load_tokenizer(job.checkpoint.model, job.format)
+    return {name: _direction(job, work, name, folder, tokenizer) for name, folder in job.evaluations.items()}
+
+
+def _direction(job: Job, work: Path, name: str, folder: Path, tokenizer: Any) -> _Direction:
+    limit = job.config.query_items
+    query = read_query(folder, tokenizer, job.format, limit, job.seed)
+    sizes = [len(i.rows) * max(len(r.prompt_ids) + len(r.answer_ids) for r in i.rows) for i in query.items]
+    # An item is one example of the batch: its rows stay together, so its size counts as its length.
+    batches = [{"items": sorted(batch)} for batch in _item_batches(sizes, job.config.batch_tokens)]
+    init = {
+        "checkpoint": asdict(job.checkpoint),
+        "evaluation": str(folder),
+        "format": job.format,
+        "precision": job.precision,
+        "limit": limit,
+        "seed": job.seed,
+    }
+    label = f"query {name} of {job.record.folder.name}"
+    parts = local.map_shards(f"{WORKERS}:QueryWorker", init, batches, work / "_queries" / name, job.resources, label)
+    total: dict[str, np.ndarray] = {}
+    for part in parts:
+        for block, value in artifacts.read_tensors(part / "query.safetensors").items():
+            total[block] = total.get(block, 0.0) + value / query.total
+    return _Direction(query, total)
+
+
+def _item_batches(sizes: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    batches: list[list[int]] = []
+    room = 0
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        if not batches or sizes[i] > room:
+            batches.append([])
+            room = batch_tokens
+        batches[-1].append(i)
+        room -= sizes[i]
+    return batches
+
+
+def _vectors(queries: Mapping[str, _Direction]) -> dict[str, np.ndarray]:
+    """Block -> `(Q, numel)`, a row of zeros for a vertical without signal."""
+    known = [d.gradient for d in queries.values() if d.gradient]
+    if not known:
+        raise DataError(
+            "no vertical's query has a gradient: " + "; ".join(f"{n}: {d.query.note}" for n, d in queries.items())
+        )
+    zeros = {block: np.zeros_like(value) for block, value in known[0].items()}
+    return {b: np.stack([(d.gradient or zeros)[b] for d in queries.values()]) for b in sorted(zeros)}

@@ -1,0 +1,39 @@
+"""Settings of the influence stage. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from preftrace.config import Config
+from preftrace.registry import METHODS
+
+
+class AttributeConfig(Config):
+    """How influence is computed."""
+
+    SPEED: ClassVar[frozenset[str]] = frozenset({"batch_tokens", "cache_gb"})
+
+    methods: tuple[str, ...] = Field(("identity", "datainf"), min_length=1, description="influence methods, by name")
+    query: Literal["metric"] = Field(
+        "metric",
+        description="what influence is about: metric = log-odds of the good option where a vertical has options, "
+        "else the score function of the sampled answers' trust",
+    )
+    query_items: int | None = Field(None, ge=1, description="most items a vertical's query uses, a seeded draw (all)")
+    damping: float = Field(0.1, gt=0, description="lambda of a block = damping x mean squared gradient entry")
+    batch_tokens: int = Field(1024, ge=1, description="padded tokens in one forward and backward pass")
+    cache_gb: float = Field(
+        8.0, ge=0, description="keep pair gradients on disk while the stage runs if they all fit in this; 0: recompute"
+    )
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in methods if name not in METHODS.names()]
+        if unknown:
+            raise ValueError(f"unknown influence method '{unknown[0]}'; known: {', '.join(METHODS.names())}")
+        if len(set(methods)) < len(methods):
+            raise ValueError("a method is named twice")
+        return methods

@@ -1,0 +1,17 @@
+"""Gradient dot product: H = I, so that score_k = -grad M . g_k.
+
+First-order TracIn at the final checkpoint (Pruthi et al. 2020, arXiv 2002.08484). The yardstick of the other methods.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from preftrace.attribute.methods._base import Combination, Dots
+
+VERSION = 1
+
+
+def combine(dots: Dots, damping: float) -> Combination:
+    """The query's gradient itself; `damping` has no part in it."""
+    return Combination(np.ones(len(dots.size)), None, None)

@@ -1,0 +1,90 @@
+"""Influence scores as a table and as the records that users hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from preftrace import artifacts
+from preftrace.types import StageRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class InfluenceScores:
+    """The finished influence stage of one training stage.
+
+    Score > 0: giving the pair more weight raises the vertical's trust (the pair helps). Score < 0: it harms. Unit:
+    change of the query M_v for a unit change of the pair's weight in the sum of pair losses, times n.
+    """
+
+    record: StageRecord
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each pair, vertical and method: score, rank (1 = helps most), z, effect_of_removal."""
+        frame: pd.DataFrame = artifacts.read_table(self.record.folder / "scores.parquet").to_pandas()
+        return frame
+
+    def recovery(self) -> pd.DataFrame:
+        """How well the scores find planted pairs; empty where none is planted."""
+        frame: pd.DataFrame = artifacts.read_table(self.record.folder / "recovery.parquet").to_pandas()
+        return frame
+
+    def top(self, vertical: str, n: int = 10, method: str | None = None, harmful: bool = True) -> pd.DataFrame:
+        """The n pairs that harm a vertical most (or help it most), worst (best) first."""
+        frame = self.frame()
+        chosen = frame[(frame.vertical == vertical) & (frame.method == (method or self.record.config["methods"][-1]))]
+        return chosen.sort_values("score", ascending=harmful).head(n).reset_index(drop=True)
+
+
+def scores_table(
+    pair_ids: Sequence[str], stage: str, verticals: Sequence[str], scores: Mapping[str, np.ndarray]
+) -> pa.Table:
+    """Scores `(n, Q)` of every method as rows, with rank, z and effect of removal.
+
+    z is (score - mean) / sd over the pairs: under a null that permutes the pairs, the score that lands on a pair has
+    that mean and that standard deviation. It is NaN where all scores are alike.
+    """
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = []
+    for method, values in scores.items():
+        for column, vertical in enumerate(verticals):
+            score = values[:, column]
+            rank, z = ranks(score), z_scores(score)
+            rows += [
+                {
+                    "pair_id": pair_id,
+                    "stage": stage,
+                    "vertical": vertical,
+                    "method": method,
+                    "score": float(score[k]),
+                    "rank": None if np.isnan(score[k]) else int(rank[k]),
+                    "z": float(z[k]),
+                    "effect_of_removal": float(-score[k] / len(pair_ids)),
+                }
+                for k, pair_id in enumerate(pair_ids)
+            ]
+    text = {name: pa.string() for name in ("pair_id", "stage", "vertical", "method")}
+    numbers = {"score": pa.float64(), "rank": pa.int64(), "z": pa.float64(), "effect_of_removal": pa.float64()}
+    return pa.Table.from_pylist(rows, schema=pa.schema(text | numbers))
+
+
+def ranks(score: np.ndarray) -> np.ndarray:
+    """`(n,)` ranks, 1 for the highest score; ties keep the order of the pairs."""
+    order = np.argsort(-score, kind="stable")
+    rank = np.empty(len(score), dtype=np.int64)
+    rank[order] = np.arange(1, len(score) + 1)
+    return rank
+
+
+def z_scores(score: np.ndarray) -> np.ndarray:
+    """`(n,)` distance from the mean in standard deviations (ddof 1); NaN where these are 0 or unknown."""
+    spread = float(np.std(score, ddof=1)) if len(score) > 1 else 0.0
+    return (score - score.mean()) / spread if spread > 0 else np.full(len(score), np.nan)

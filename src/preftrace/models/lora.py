@@ -1,0 +1,63 @@
+"""The low-rank adapter of a loaded model, module by module: y = W x + s B A x (LoRA, arXiv 2106.09685)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from preftrace.errors import ModelError
+from preftrace.models.loading import LanguageModel
+
+
+class LoraLayer(NamedTuple):
+    """One adapted linear module.
+
+    Attributes:
+        name: the module's name in the starting model.
+        module: the module whose input and output belong to both branches.
+        a: `(r, d_in)`.
+        b: `(d_out, r)`.
+        scale: s = alpha / r (alpha / sqrt(r) where the adapter says so).
+    """
+
+    name: str
+    module: torch.nn.Module
+    a: torch.nn.Parameter
+    b: torch.nn.Parameter
+    scale: float
+
+
+def lora_layers(lm: LanguageModel) -> list[LoraLayer]:
+    """Every adapted module of the model's one adapter, in the order of the model.
+
+    Raises:
+        ModelError: the model has no adapter, or one that has other trained tensors than the A and B of linear
+            modules (DoRA, biases, saved modules, adapted embeddings), which this cannot differentiate.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from peft.tuners.lora import Linear
+
+    if not isinstance(lm.model, PeftModel):
+        raise ModelError("the model has no adapter on: influence needs a stage trained with adapter.method lora")
+    (adapter,) = lm.model.active_adapters
+    layers = [
+        _layer(name, module, adapter)
+        for name, module in lm.model.named_modules()
+        if isinstance(module, Linear) and adapter in module.lora_A
+    ]
+    variants: list[Any] = [layer.module for layer in layers]
+    odd = [layer.name for layer, module in zip(layers, variants, strict=True) if adapter in module.lora_variant]
+    extra = len(get_peft_model_state_dict(lm.model)) - 2 * len(layers)
+    if odd or extra or not layers:
+        what = f"a LoRA variant in {odd[0]}" if odd else f"{extra} tensors that are not A or B of a linear module"
+        raise ModelError(f"the adapter has {what}; influence is defined here for plain LoRA on linear modules")
+    return layers
+
+
+def _layer(name: str, module: Any, adapter: str) -> LoraLayer:
+    a, b = module.lora_A[adapter], module.lora_B[adapter]
+    if b.bias is not None:
+        raise ModelError(f"the adapter of {name} has a bias; influence is defined here for plain LoRA")
+    plain = name.removeprefix("base_model.model.")
+    return LoraLayer(plain, module, a.weight, b.weight, float(module.scaling[adapter]))

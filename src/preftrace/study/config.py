@@ -1,0 +1,193 @@
+"""The study file as settings. Unknown keys and bad values are all reported together, with their place in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
+
+from preftrace.align import StageConfig
+from preftrace.attribute.config import AttributeConfig
+from preftrace.config import AdapterConfig, Config
+from preftrace.evaluate.base import VerticalConfig
+from preftrace.evaluate.compare import CompareConfig
+from preftrace.preferences import PreferencesConfig
+from preftrace.registry import STAGES, VERTICALS, Registry
+
+BASE = "base"
+"""The model before any stage."""
+
+
+class StudyAttributeConfig(AttributeConfig):
+    """Which stages influence is computed for, and how."""
+
+    stages: tuple[str, ...] | None = Field(None, description="stages to attribute; none given: every trained stage")
+
+    def method_config(self) -> AttributeConfig:
+        """The settings of one stage's influence."""
+        return AttributeConfig(**self.model_dump(exclude={"stages"}))
+
+
+class StudyConfig(Config):
+    """A study."""
+
+    SPEED: ClassVar[frozenset[str]] = frozenset({"workers"})
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the study's name; runs/<name> by default")
+    model: str = Field("starter", min_length=1, description="starter, a Hub id (owner/name[@revision]) or a folder")
+    format: Literal["raw", "chat"] = Field("raw", description="prompt format of every stage and every evaluation")
+    precision: Literal["auto", "float32", "bfloat16", "autocast"] = Field(
+        "auto", description="of evaluation and influence: auto is bfloat16 on CUDA and float32 on the CPU"
+    )
+    preferences: PreferencesConfig = Field(default_factory=PreferencesConfig, description="the preference pairs")
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig, description="what training changes")
+    stages: dict[str, SerializeAsAny[StageConfig]] = Field(min_length=1, description="training stages by name")
+    kinds: dict[str, str] = Field(default_factory=dict, exclude=True)
+    verticals: dict[str, SerializeAsAny[VerticalConfig]] = Field(min_length=1, description="what is evaluated")
+    compare: CompareConfig = Field(default_factory=CompareConfig, description="paired statistics")
+    attribute: StudyAttributeConfig | None = Field(
+        default_factory=StudyAttributeConfig, description="influence of every pair; null: none"
+    )
+    seed: int = Field(0, ge=0, description="seed of everything that is drawn")
+    workers: int = Field(1, ge=1, description="processes that share the work; results do not depend on it")
+
+    def order(self) -> list[str]:
+        """The stages, each after the one it starts from; otherwise as in the file."""
+        done = [BASE]
+        left = list(self.stages)
+        while left:
+            ready = next(name for name in left if self.stages[name].from_ in done)
+            done.append(ready)
+            left.remove(ready)
+        return done[1:]
+
+    def attributed(self) -> list[str]:
+        """The stages whose influence is computed."""
+        if self.attribute is None:
+            return []
+        return [s for s in self.order() if self.attribute.stages is None or s in self.attribute.stages]
+
+
+class Problem(NamedTuple):
+    """A fault and where it is: the path of keys from the top of the file."""
+
+    path: tuple[str, ...]
+    message: str
+
+
+def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
+    """A study from plain values, or everything that is wrong with them."""
+    if not isinstance(data, Mapping):
+        return None, [Problem((), "a study is a mapping of keys such as name, stages and verticals")]
+    problems: list[Problem] = []
+    values = dict(data)
+    stages, kinds = _stages(values.get("stages"), problems)
+    verticals = _named(values.get("verticals"), VERTICALS, "verticals", problems)
+    shallow = {**values, "stages": stages, "verticals": verticals, "kinds": kinds}
+    if not stages:
+        shallow.pop("stages")
+    if not verticals:
+        shallow.pop("verticals")
+    study = _validate(StudyConfig, shallow, (), problems)
+    problems = [p for p in problems if not _already(p, values)]
+    problems += _references(stages, values.get("attribute"))
+    return (study, []) if study is not None and not problems else (None, problems)
+
+
+def _already(problem: Problem, values: Mapping[str, Any]) -> bool:
+    """A section whose own faults are listed is not also missing."""
+    return problem.path in (("stages",), ("verticals",)) and bool(values.get(problem.path[0]))
+
+
+def _stages(section: Any, problems: list[Problem]) -> tuple[dict[str, StageConfig], dict[str, str]]:
+    found: dict[str, StageConfig] = {}
+    kinds: dict[str, str] = {}
+    if section is not None and not isinstance(section, Mapping):
+        problems.append(Problem(("stages",), "must map a stage's name to its settings, such as sft: {epochs: 1}"))
+        return found, kinds
+    for name, options in (section or {}).items():
+        if name == BASE or not str(name).replace("-", "").replace("_", "").isalnum():
+            problems.append(
+                Problem(("stages", str(name)), "is no stage's name: use letters, digits, - and _; not base")
+            )
+            continue
+        options = dict(options) if isinstance(options, Mapping) else options
+        kind = options.pop("kind", name) if isinstance(options, dict) else name
+        config = _one(STAGES, kind, options, ("stages", name), problems)
+        if isinstance(config, StageConfig):
+            found[name], kinds[name] = config, kind
+    return found, kinds
+
+
+def _named(section: Any, registry: Registry, key: str, problems: list[Problem]) -> dict[str, Any]:
+    if section is not None and not isinstance(section, Mapping):
+        problems.append(Problem((key,), f"must map a {registry.noun}'s name to its settings, or to nothing"))
+        return {}
+    found = {str(n): _one(registry, n, options, (key, str(n)), problems) for n, options in (section or {}).items()}
+    return {name: config for name, config in found.items() if config is not None}
+
+
+def _one(registry: Registry, kind: Any, options: Any, path: tuple[str, ...], problems: list[Problem]) -> Any:
+    if kind not in registry.names():
+        problems.append(Problem(path, f"unknown {registry.noun} '{kind}'; known: {', '.join(registry.names())}"))
+        return None
+    if options is not None and not isinstance(options, Mapping):
+        problems.append(Problem(path, f"must be a mapping of settings, not {options!r}"))
+        return None
+    return _validate(registry.load(kind).Config, options or {}, path, problems)
+
+
+def _validate(model: type[Any], values: Mapping[str, Any], path: tuple[str, ...], problems: list[Problem]) -> Any:
+    try:
+        return model(**{str(k): v for k, v in values.items()})
+    except ValidationError as error:
+        known = model.model_fields if issubclass(model, BaseModel) else {}
+        for fault in error.errors():
+            where = path + tuple(str(part) for part in fault["loc"])
+            problems.append(Problem(where, _message(dict(fault), known, at_top=len(fault["loc"]) == 1)))
+        return None
+
+
+def describe(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """One of pydantic's faults in words: where it is in the settings, and what is wrong."""
+    where = ".".join(str(part) for part in fault["loc"])
+    message = _message(fault, model.model_fields, at_top=len(fault["loc"]) == 1)
+    return f"{where}: {message}" if where else message
+
+
+def _message(fault: Mapping[str, Any], fields: Mapping[str, Any], at_top: bool) -> str:
+    if fault["type"] == "extra_forbidden":
+        names = sorted((f.alias or n) for n, f in fields.items() if not f.exclude)
+        return "unknown key" + (f"; known: {', '.join(names)}" if at_top else "")
+    if fault["type"] == "missing":
+        return "is required"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return message if fault["type"] == "value_error" else f"{message}, got {fault['input']!r}"
+
+
+def _references(stages: Mapping[str, StageConfig], attribute: Any) -> list[Problem]:
+    """Stages that start from nothing there is, in a circle, or are to be attributed and do not exist."""
+    problems = [
+        Problem(("stages", name, "from"), f"'{config.from_}' is not a stage; known: {_known(stages)}")
+        for name, config in stages.items()
+        if config.from_ != BASE and config.from_ not in stages
+    ]
+    for name in stages:
+        seen, at = {name}, stages[name].from_
+        while at in stages and at not in seen:
+            seen.add(at)
+            at = stages[at].from_
+        if at == name:
+            problems.append(Problem(("stages", name, "from"), "starts from itself, through the stages it names"))
+    named = attribute.get("stages") if isinstance(attribute, Mapping) else None
+    listed: Sequence[Any] = named if isinstance(named, list) else []
+    return problems + [
+        Problem(("attribute", "stages"), f"'{name}' is not a stage; known: {_known(stages)}")
+        for name in listed
+        if name not in stages
+    ]
+
+
+def _known(stages: Mapping[str, StageConfig]) -> str:
+    return ", ".join([BASE, *stages])
