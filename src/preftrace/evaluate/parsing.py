@@ -18,6 +18,7 @@ def vocabulary(*lines: str) -> frozenset[str]:
     return frozenset(word for line in lines for word in line.split())
 
 
+QUOTES = str.maketrans(dict.fromkeys("’‘ʼ`", "'") | dict.fromkeys("“”„«»", '"'))
 NEGATIONS = vocabulary("not never neither nor no nothing hardly none without dont isnt didnt wasnt")
 UNSURE = vocabulary("if whether unless when unsure sure either")
 ADVERBS = vocabulary(
@@ -58,8 +59,8 @@ REFUSALS = tuple(
 
 def clean(text: str) -> str:
     """Lower case, plain quotes, no Markdown marks, contractions written out; line breaks kept."""
-    text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").replace("ʼ", "'").casefold()
-    text = re.sub(r"[*_`#>]+", " ", text)
+    text = unicodedata.normalize("NFKC", text).translate(QUOTES).casefold()
+    text = re.sub(r"[*_#>]+", " ", text)
     text = re.sub(r"\bwon't\b", "will not", text)
     text = re.sub(r"\b(?:can't|cannot|cant)\b", "can not", text)
     text = re.sub(r"n't\b", " not", text)
