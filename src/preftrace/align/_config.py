@@ -17,7 +17,7 @@ class StageConfig(Config):
 
     model_config = ConfigDict(populate_by_name=True)
     SPEED: ClassVar[frozenset[str]] = frozenset({"save_steps", "report_to", "gradient_checkpointing"})
-    RATES: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}
+    RATES: ClassVar[dict[str, float]] = {"lora": 5e-4, "full": 5e-5}
 
     from_: str = Field("base", alias="from", description="the stage whose model this one starts from; base: none")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; a fraction stops part of the way")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from preftrace.align._config import StageConfig
 from preftrace.align._job import Job
 from preftrace.config import AdapterConfig
 from preftrace.engines import local
+from preftrace.errors import ConfigError
 from preftrace.registry import STAGES
 from preftrace.types import Checkpoint, StageRecord
 
@@ -41,10 +43,13 @@ def run(
         inputs: name -> content hash of what it is made from (the pairs, the checkpoint).
 
     Raises:
+        ConfigError: a tracker of `report_to` is not installed.
         DataError: no pair can be used.
         UserError: the training diverged; the message says which setting to change.
     """
-    settings = {"stage": config.identity(), "adapter": adapter.identity(), "format": format, "seed": seed}
+    _check_trackers(config.report_to)
+    stage = {**config.identity(), "learning_rate": config.rate(adapter)}
+    settings = {"stage": stage, "adapter": adapter.identity(), "format": format, "seed": seed}
     spec = artifacts.StageSpec(kind, f"align/{out.name}", STAGES.load(kind).VERSION, settings, inputs)
 
     def make(work: Path) -> Mapping[str, Any]:
@@ -62,3 +67,10 @@ def run(
         return local.run_group("preftrace.align._train:run", job.to_json())
 
     return artifacts.run_stage(out, spec, make)
+
+
+def _check_trackers(report_to: str | tuple[str, ...]) -> None:
+    names = {report_to} if isinstance(report_to, str) else set(report_to)
+    missing = sorted(name for name in names - {"none", "all"} if find_spec(name) is None)
+    if missing:
+        raise ConfigError([f"report_to: no package '{name}' here; install it, or use none" for name in missing])

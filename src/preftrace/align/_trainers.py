@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,8 +136,8 @@ def fit_sft(job: Job, lm: models.LanguageModel, rows: Sequence[Row]) -> Fitted:
         tokens = torch.tensor([len(row.answer_ids) for row in batch.chosen], device=logps.device)
         return {"loss": sft.pair_losses(logps, tokens)}
 
-    args = SFTConfig(**_arguments(job, lm), dataset_kwargs={"skip_prepare_dataset": True})
-    return _fit(job, lm, PairSFTTrainer, terms, args=args, columns=columns, collate=collate)
+    args = {**_arguments(job, lm), "dataset_kwargs": {"skip_prepare_dataset": True}}
+    return _fit(job, lm, (SFTConfig, PairSFTTrainer), args, columns, terms=terms, collate=collate)
 
 
 def fit_dpo(job: Job, lm: models.LanguageModel, rows: Sequence[Row], reference: np.ndarray) -> Fitted:
@@ -167,8 +168,8 @@ def fit_dpo(job: Job, lm: models.LanguageModel, rows: Sequence[Row], reference: 
 
     # Full fine-tuning: the flag keeps TRL from loading a second model as the reference.
     full = job.adapter.method == "full"
-    args = DPOConfig(**_arguments(job, lm), beta=beta, loss_type=["sigmoid"], precompute_ref_log_probs=full)
-    return _fit(job, lm, PairDPOTrainer, terms, args=args, columns=columns, collate=collate)
+    args = {**_arguments(job, lm), "beta": beta, "loss_type": ["sigmoid"], "precompute_ref_log_probs": full}
+    return _fit(job, lm, (DPOConfig, PairDPOTrainer), args, columns, terms=terms, collate=collate)
 
 
 def _arguments(job: Job, lm: models.LanguageModel) -> dict[str, Any]:
@@ -205,34 +206,38 @@ def _arguments(job: Job, lm: models.LanguageModel) -> dict[str, Any]:
 def _fit(
     job: Job,
     lm: models.LanguageModel,
-    trainer_class: Callable[..., Any],
-    terms: Terms,
-    *,
-    args: Any,
+    trl: tuple[Callable[..., Any], Callable[..., Any]],
+    arguments: dict[str, Any],
     columns: dict[str, list[Any]],
+    *,
+    terms: Terms,
     collate: Callable[[list[dict[str, Any]]], dict[str, Batch]],
 ) -> Fitted:
-    if args.world_size == 1 and args.n_gpu > 1:
-        args._n_gpu = 1
-    resume = _saves.latest(Path(args.output_dir))
-    rows = len(next(iter(columns.values())))
+    """Train with TRL's pair of config and trainer class, going on from a killed run's last complete save."""
+    resume = _saves.latest(job.work / _saves.FOLDER)
+    data = Dataset.from_dict(columns)
     guard = Guard(job)
+    lm.model.requires_grad_(True)  # merging left it off; LoRA turns it off again for all but the adapter
     done = _saves.step(resume) if resume else 0
-    with progress.bar(f"train {job.final.name}", total=_steps(job, rows), done=done) as advance:
+    with (
+        warnings.catch_warnings(action="ignore", category=FutureWarning),
+        _tracker_folder(job),
+        progress.bar(f"train {job.final.name}", total=_steps(job, len(data)), done=done) as advance,
+    ):
 
         def step(logs: dict[str, float]) -> None:
             guard.check(trainer.state.global_step, logs)
             advance()
 
+        args = trl[0](**arguments)
+        if args.world_size == 1 and args.n_gpu > 1:
+            args._n_gpu = 1  # one process trains on one device; TRL refuses torch's DataParallel
         lora = adapters.lora_config(job.adapter) if job.adapter.method == "lora" else None
-        trainer = trainer_class(
-            lm, terms, step, model=lm.model, args=args, train_dataset=Dataset.from_dict(columns),
-            data_collator=collate, peft_config=lora,
-        )  # fmt: skip
-        assert len(trainer.train_dataset) == rows, f"the trainer kept {len(trainer.train_dataset)} of {rows} rows"
+        shared = {"model": lm.model, "train_dataset": data, "data_collator": collate, "peft_config": lora}
+        trainer = trl[1](lm, terms, step, args=args, **shared)
+        assert len(trainer.train_dataset) == len(data), f"TRL kept {len(trainer.train_dataset)} of {len(data)} rows"
         disable_dropout_in_model(trainer.model)
-        with _tracker_folder(job):
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     return Fitted(replace(lm, model=trainer.model.eval()), _curves(trainer.state.log_history), trainable)
 

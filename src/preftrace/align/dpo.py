@@ -30,7 +30,7 @@ LOSS = "mean over pairs of -log sigmoid(beta D), log-probabilities summed over t
 class Config(StageConfig):
     """Settings of direct preference optimisation."""
 
-    RATES: ClassVar[dict[str, float]] = {"lora": 5e-5, "full": 5e-6}
+    RATES: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}
 
     from_: str = Field("sft", alias="from", description="the stage whose model this one starts from; base: none")
     beta: float = Field(0.1, gt=0, description="how strongly the model is held to the reference")
