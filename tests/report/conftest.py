@@ -238,6 +238,7 @@ def write_run(run: Path, hostile: str | None = None) -> Path:
     run.mkdir(parents=True)
     name = "starter" if hostile is None else json.dumps(hostile[:200])
     (run / "study.yaml").write_text(STUDY.format(name=name), encoding="utf-8")
+    artifacts.write_json(run / "run.json", {"name": name, "python": "3.11.7", "git": text("0123abc")})
     write_pairs(run, text)
     for s in STAGES:
         for v in VERTICALS:

@@ -262,6 +262,13 @@ def test_every_section_does_without_the_other_data(copy, kept):
     assert "summary" in [attrs["id"] for attrs in parsed.named("section")]
 
 
+def test_no_stages_named_means_that_every_trained_stage_is_attributed(copy):
+    study = (copy / "study.yaml").read_text().replace("stages: [sft, dpo], ", "stages: null, ")
+    (copy / "study.yaml").write_text(study)
+    shutil.rmtree(copy / "attribute" / "sft")
+    assert RunView(copy).missing == ["attribute/sft"]
+
+
 def test_a_finished_run_is_missing_nothing(finished):
     view = RunView(finished)
     assert view.missing == view.unfinished == []

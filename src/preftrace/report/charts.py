@@ -50,7 +50,7 @@ def dots(bars: Sequence[Bar], axis: str, domain: tuple[float, float] | None, ref
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], axis: str) -> Markup:
-    """One or two lines over optimiser steps; `lines`: label -> (step, value)."""
+    """One or two lines over optimiser steps; `lines`: label -> (step, value). The caption names the axis."""
     import altair as alt
 
     rows = [
@@ -67,7 +67,7 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], axis: str) -> Mar
     chart = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2, point=len(rows) <= 24 or alt.Undefined)
     chart = chart.encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5, tickMinStep=1)),
-        y=alt.Y("value:Q", title=clean(axis), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
         color=colour,
     )
     last = ", ".join(f"{label} ends at {points[-1][1]:.3g}" for label, points in lines.items() if points)
@@ -95,6 +95,8 @@ def _svg(chart: Any, words: str) -> Markup:
     }
     chart = chart.configure(font=FONT, background="transparent").configure_axis(**axis).configure_view(stroke=None)
     chart = chart.configure_legend(labelColor=INK, labelFontSize=12)
+    # The browser's font may be wider than the one that the labels were measured with.
+    chart = chart.properties(padding={"left": 14, "right": 8, "top": 5, "bottom": 5})
     svg = str(vl_convert.vegalite_to_svg(chart.to_dict()))
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(clean(words))}" ', 1))

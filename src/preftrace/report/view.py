@@ -65,6 +65,13 @@ class RunView:
         return value if isinstance(value, dict) else {}
 
     @cached_property
+    def machine(self) -> dict[str, Any]:
+        """What run.json says of where it ran; empty where there is none."""
+        path = self.path / "run.json"
+        value = artifacts.read_json(path) if path.is_file() else {}
+        return {key: value[key] for key in ("python", "platform", "cores", "git") if value.get(key) is not None}
+
+    @cached_property
     def title(self) -> str:
         """The study's name, or the folder's."""
         return str(self.study.get("name") or self.path.resolve().name)
@@ -135,7 +142,7 @@ class RunView:
             lacking += [f"evaluate/{stage}/{v}" for v in verticals if stage not in self.evaluations.get(v, {})]
         lacking += [] if self.record("compare") else ["compare"]
         attribute = self.study.get("attribute")
-        wanted = attribute.get("stages", ()) if isinstance(attribute, dict) else ()
+        wanted = (attribute.get("stages") or planned) if isinstance(attribute, dict) else ()
         return lacking + [f"attribute/{stage}" for stage in wanted if stage not in self.attributed]
 
     @cached_property

@@ -57,4 +57,5 @@ def render(run: RunView) -> str:
     """HTML of the section."""
     if not run.attributed:
         return ""
-    return html.render("influence.html", blocks=[block(run, stage) for stage in run.attributed])
+    checked = any(run.table(f"attribute/{stage}/recovery.parquet") for stage in run.attributed)
+    return html.render("influence.html", blocks=[block(run, stage) for stage in run.attributed], checked=checked)
