@@ -19,5 +19,10 @@ def render(run: RunView) -> str:
             if version not in versions.setdefault(name, []):
                 versions[name].append(version)
     return html.render(
-        "study.html", text=run.study_text, records=run.records, versions=versions, seed=run.study.get("seed")
+        "study.html",
+        text=run.study_text,
+        records=run.records,
+        versions=versions,
+        seed=run.study.get("seed"),
+        machine=run.machine,
     )

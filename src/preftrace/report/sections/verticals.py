@@ -65,6 +65,7 @@ def block(run: RunView, vertical: str) -> dict[str, Any]:
         "charts": [c for c in drawn if c is not None],
         "claims": [r for r in rows if r["measure"] == "trust"],
         "drill": [r for r in rows if r["measure"] != "trust"],
+        "answered": any(sum(record.summary["outcomes"].values()) for record in by_stage.values()),
         "scorers": scorers(by_stage),
     }
 
