@@ -21,6 +21,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="folder to keep the comparisons in")] = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="seed of the resampling")] = 0,
+    metrics: Annotated[bool, typer.Option("--metrics", help="show the verticals' own metrics too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
 ) -> None:
     """Compare two stages item by item: difference, 95% interval, and a verdict for every vertical."""
@@ -38,7 +39,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps([_plain(row) for row in rows], indent=2))
     else:
-        Console().print(_table(rows, *names))
+        Console().print(_table([r for r in rows if metrics or r.measure == "trust"], *names))
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:
@@ -64,23 +65,22 @@ def _table(rows: list[Comparison], a: str, b: str) -> Table:
     from rich.table import Table
 
     note = "change: 95% interval; p: adjusted; seen: smallest change found 4 times in 5"
-    table = Table(title=f"{escape(a)} -> {escape(b)}", caption=note, box=None, padding=(0, 1), pad_edge=False)
+    table = Table(title=f"{escape(a)} -> {escape(b)}", caption=note, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("vertical", overflow="fold")
-    for name in ("before", "after", "change", "p", "seen", "items"):
+    for name in ("before", "after", "change", "p", "seen"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", min_width=9)
+    table.add_column("verdict", no_wrap=True)
     for row in rows:
+        name = row.vertical if row.measure == "trust" else f"  {row.measure.replace('_', ' ')}"
+        name += f" ({row.n_missing} missing)" if row.n_missing else ""
         interval = "" if row.low != row.low else f" [{row.low:+.2f} {row.high:+.2f}]"
-        cells = [
-            row.vertical if row.measure == "trust" else f"  {row.measure}",
-            f"{row.mean_a:.2f}",
-            f"{row.mean_b:.2f}",
-        ]
-        cells += [f"{row.difference:+.2f}{interval}", _number(row.p_adjusted), _number(row.mde)]
-        cells += [f"{row.n_items}" + (f" (-{row.n_missing})" if row.n_missing else ""), row.verdict]
+        cells = [name, f"{row.mean_a:.2f}", f"{row.mean_b:.2f}", f"{row.difference:+.2f}{interval}"]
+        cells += [_number(row.p_adjusted), _number(row.mde), row.verdict]
         table.add_row(*map(escape, cells), style={"better": "green", "worse": "red"}.get(row.verdict))
     return table
 
 
 def _number(value: float) -> str:
-    return "n/a" if value != value else "none" if value == float("inf") else f"{value:.3f}"
+    if value != value:
+        return "n/a"
+    return "none" if value == float("inf") else "<.001" if value < 0.001 else f"{value:.3f}"
