@@ -12,7 +12,7 @@ import numpy as np
 from preftrace import artifacts, models
 from preftrace.attribute import recovery
 from preftrace.attribute.influence import Job
-from preftrace.attribute.queries import Query, read_query
+from preftrace.attribute.queries import Draw, Query, read_query
 from preftrace.attribute.scores import scores_table
 from preftrace.attribute.streaming import WORKERS, Passes
 from preftrace.engines import local
@@ -96,8 +96,8 @@ def _queries(job: Job, work: Path) -> dict[str, _Direction]:
 
 
 def _direction(job: Job, work: Path, name: str, folder: Path, tokenizer: Any) -> _Direction:
-    limit = job.config.query_items
-    query = read_query(folder, tokenizer, job.format, limit, job.seed)
+    draw = Draw(job.config.query, job.config.query_items, job.seed)
+    query = read_query(folder, tokenizer, job.format, draw)
     sizes = [len(i.rows) * max(len(r.prompt_ids) + len(r.answer_ids) for r in i.rows) for i in query.items]
     # An item is one example of the batch: its rows stay together, so its size counts as its length.
     batches = [{"items": sorted(batch)} for batch in _item_batches(sizes, job.config.batch_tokens)]
@@ -106,8 +106,7 @@ def _direction(job: Job, work: Path, name: str, folder: Path, tokenizer: Any) ->
         "evaluation": str(folder),
         "format": job.format,
         "precision": job.precision,
-        "limit": limit,
-        "seed": job.seed,
+        "draw": draw._asdict(),
     }
     label = f"query {name} of {job.record.folder.name}"
     parts = local.map_shards(f"{WORKERS}:QueryWorker", init, batches, work / "_queries" / name, job.resources, label)

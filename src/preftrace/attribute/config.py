@@ -16,10 +16,10 @@ class AttributeConfig(Config):
     SPEED: ClassVar[frozenset[str]] = frozenset({"batch_tokens", "cache_gb"})
 
     methods: tuple[str, ...] = Field(("identity", "datainf"), min_length=1, description="influence methods, by name")
-    query: Literal["metric"] = Field(
+    query: Literal["metric", "log-odds"] = Field(
         "metric",
-        description="what influence is about: metric = log-odds of the good option where a vertical has options, "
-        "else the score function of the sampled answers' trust",
+        description="metric: what a vertical's trust is made of, the log-odds of its good options or the score "
+        "function of its sampled answers; log-odds: the options wherever there are any",
     )
     query_items: int | None = Field(None, ge=1, description="most items a vertical's query uses, a seeded draw (all)")
     damping: float = Field(0.1, gt=0, description="lambda of a block = damping x mean squared gradient entry")

@@ -19,7 +19,7 @@ from preftrace import artifacts, models
 from preftrace.attribute.capture import Capture, Gradients
 from preftrace.attribute.losses import dpo_loss, sft_loss
 from preftrace.attribute.methods._base import Dots
-from preftrace.attribute.queries import OBJECTIVES, read_query
+from preftrace.attribute.queries import OBJECTIVES, Draw, read_query
 from preftrace.engines.base import Shard, ShardOutput, shard_folder
 from preftrace.models.logprobs import length_batches
 from preftrace.models.prompts import Encoded
@@ -107,12 +107,11 @@ class QueryWorker:
         evaluation: str,
         format: str,
         precision: str,
-        limit: int | None,
-        seed: int,
+        draw: Mapping[str, Any],
     ) -> None:
         chain = Checkpoint(checkpoint["model"], tuple(checkpoint["adapters"]))
         self.lm = models.load(chain, format, precision=precision)
-        self.query = read_query(Path(evaluation), self.lm.tokenizer, format, limit, seed)
+        self.query = read_query(Path(evaluation), self.lm.tokenizer, format, Draw(**draw))
 
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: positions `items` in the query's items; computed as one batch."""

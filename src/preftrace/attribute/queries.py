@@ -1,9 +1,9 @@
 """Queries: for each vertical a differentiable M_v(theta) in the trust direction, read from a finished evaluation.
 
-- log-odds (verticals whose items have options): M = mean over items of
+- log-odds (verticals whose trust is made of their items' options): M = mean over items of
   log sum_{good} p(option) - log sum_{bad} p(option).
-- score function (sampled answers only): grad E_{y ~ pi}[trust(y)] = E[(trust(y) - baseline) grad log pi(y | x)]
-  (Williams 1992, REINFORCE), so M = mean over items of (1/k) sum_j (trust_j - baseline_j) log pi(y_j | x), with
+- score function (verticals whose trust is made of sampled answers):
+  grad E_{y ~ pi}[trust(y)] = E[(trust(y) - baseline) grad log pi(y | x)] (Williams 1992, REINFORCE), so M = mean over items of (1/k) sum_j (trust_j - baseline_j) log pi(y_j | x), with
   the weights held fixed. The baseline of a sample is the mean trust of the item's other samples, or of the other
   items' samples where the item has one only: it never depends on the sample itself, so the estimate stays unbiased.
   log pi is that of the distribution that was sampled, temperature included.
@@ -37,6 +37,20 @@ class QueryItem(NamedTuple):
     weights: tuple[float, ...]
 
 
+class Draw(NamedTuple):
+    """Which query is read from an evaluation.
+
+    Attributes:
+        query: `metric` or `log-odds`, as in `AttributeConfig`.
+        limit: most items, drawn by hash of seed and item id; None is all.
+        seed: the study's.
+    """
+
+    query: str
+    limit: int | None
+    seed: int
+
+
 class Query(NamedTuple):
     """The query of one vertical.
 
@@ -55,26 +69,25 @@ class Query(NamedTuple):
     note: str
 
 
-def read_query(folder: Path, tokenizer: Any, format: str, limit: int | None, seed: int) -> Query:
+def read_query(folder: Path, tokenizer: Any, format: str, draw: Draw) -> Query:
     """The query of a finished evaluation.
 
     Args:
         folder: an evaluation's folder.
         tokenizer: the model's.
         format: the study's prompt format.
-        limit: most items, drawn by hash of seed and item id.
-        seed: the study's.
+        draw: which form, and which items.
     """
+    record = artifacts.read_json(folder / artifacts.RECORD)
     items = artifacts.read_table(folder / "items.parquet").to_pylist()
-    order = sorted(items, key=lambda item: text_id(str(seed), item["item_id"]))
-    kept = {item["item_id"]: item for item in (order if limit is None else order[:limit])}
+    order = sorted(items, key=lambda item: text_id(str(draw.seed), item["item_id"]))
+    kept = {item["item_id"]: item for item in (order if draw.limit is None else order[: draw.limit])}
     options = [o for o in artifacts.read_table(folder / "options.parquet").to_pylist() if o["item_id"] in kept]
-    if options:
+    if options and (draw.query == "log-odds" or record["summary"]["trust_from"] == "options"):
         return _log_odds(kept, options, tokenizer, format)
     samples = [g for g in artifacts.read_table(folder / "generations.parquet").to_pylist() if g["item_id"] in kept]
-    options_used = artifacts.read_json(folder / artifacts.RECORD)["config"]["options"]
     # Greedy answers are scored as if drawn at temperature 1: the model's own distribution.
-    return _score_function(samples, tokenizer, format, options_used["temperature"] or 1.0)
+    return _score_function(samples, tokenizer, format, record["config"]["options"]["temperature"] or 1.0)
 
 
 def log_odds(groups: Sequence[int], weights: Sequence[float]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -4,3 +4,6 @@ from preftrace.evaluate.base import configure as configure
 from preftrace.evaluate.base import load as load
 from preftrace.evaluate.results import Evaluation as Evaluation
 from preftrace.evaluate.runner import run as run
+from preftrace.rooms import make_callable
+
+make_callable(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -68,11 +68,15 @@ class ScoredConfig(GenerateConfig):
 
 
 class Vertical(Protocol):
-    """What a file in `verticals/` defines. `VERSION` is raised whenever its results may differ."""
+    """What a file in `verticals/` defines.
+
+    `VERSION` is raised whenever its results may differ; `TRUST_FROM` says what an item's trust is computed from.
+    """
 
     VERSION: int
     METRICS: tuple[Metric, ...]
     SCORER: bool
+    TRUST_FROM: Literal["samples", "options"]
     Config: type[VerticalConfig]
 
     def items(self, config: VerticalConfig, seed: int) -> list[Item]:

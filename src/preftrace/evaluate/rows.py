@@ -164,6 +164,7 @@ def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[s
     outcomes = [judgement.outcome for one in answered for judgement in one.judgements]
     return {
         "trust": _plain(trust),
+        "trust_from": module.TRUST_FROM,
         "metrics": {
             metric.name: {**_plain(interval), "label": metric.label, "better": metric.better}
             for metric, interval in zip(module.METRICS, metrics, strict=True)

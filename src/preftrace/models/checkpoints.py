@@ -68,10 +68,13 @@ def checkpoint_hash(checkpoint: Checkpoint) -> str:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, final: Path | None = None) -> None:
-    """Write `checkpoint.json`, paths relative to where the folder will lie (`final`), so that a run can be moved."""
+    """Write `checkpoint.json`; what lies beside where the folder will lie (`final`) is named from there.
+
+    A run can be moved as a whole; what is outside it keeps its absolute path.
+    """
     home = (final or folder).resolve()
-    inside = checkpoint.model if not Path(checkpoint.model).is_absolute() else _relative(checkpoint.model, home)
-    adapters = [_relative(adapter, home) for adapter in checkpoint.adapters]
+    inside = _from_home(checkpoint.model, home)
+    adapters = [_from_home(adapter, home) for adapter in checkpoint.adapters]
     artifacts.write_json(folder / CHECKPOINT, {"model": inside, "adapters": adapters})
 
 
@@ -101,7 +104,9 @@ def resolve_checkpoint(name: str) -> Checkpoint:
     return read_checkpoint(folder) if (folder / CHECKPOINT).is_file() else Checkpoint(name)
 
 
-def _relative(path: str, home: Path) -> str:
+def _from_home(path: str, home: Path) -> str:
+    if not Path(path).is_absolute() or not Path(path).is_relative_to(home.parent):
+        return path
     relative = os.path.relpath(path, home)
     return relative if relative.startswith(".") else f"./{relative}"
 

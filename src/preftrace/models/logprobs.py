@@ -40,7 +40,7 @@ def answer_logprobs(lm: LanguageModel, rows: Sequence[Encoded], temperature: flo
 
 
 def completion_logprobs(
-    lm: LanguageModel, rows: Sequence[Encoded], *, temperature: float = 1.0, batch_tokens: int = 2048
+    lm: LanguageModel, rows: Sequence[Encoded], *, temperature: float = 1.0, batch_tokens: int = 512
 ) -> np.ndarray:
     """Sum over answer tokens of log pi, for any number of rows, without gradients.
 

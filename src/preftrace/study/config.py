@@ -84,6 +84,8 @@ def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
     values = dict(data)
     stages, kinds = _stages(values.get("stages"), problems)
     verticals = _named(values.get("verticals"), VERTICALS, "verticals", problems)
+    if "kinds" in values:
+        problems.append(Problem(("kinds",), "unknown key; a stage's kind is said in the stage, as in kind: sft"))
     shallow = {**values, "stages": stages, "verticals": verticals, "kinds": kinds}
     if not stages:
         shallow.pop("stages")
@@ -91,7 +93,8 @@ def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
         shallow.pop("verticals")
     study = _validate(StudyConfig, shallow, (), problems)
     problems = [p for p in problems if not _already(p, values)]
-    problems += _references(stages, values.get("attribute"))
+    named = values.get("stages")
+    problems += _references(stages, [str(n) for n in named] if isinstance(named, Mapping) else [], values)
     return (study, []) if study is not None and not problems else (None, problems)
 
 
@@ -166,12 +169,19 @@ def _message(fault: Mapping[str, Any], fields: Mapping[str, Any], at_top: bool) 
     return message if fault["type"] == "value_error" else f"{message}, got {fault['input']!r}"
 
 
-def _references(stages: Mapping[str, StageConfig], attribute: Any) -> list[Problem]:
-    """Stages that start from nothing there is, in a circle, or are to be attributed and do not exist."""
+def _references(stages: Mapping[str, StageConfig], names: Sequence[str], values: Mapping[str, Any]) -> list[Problem]:
+    """Stages that start from nothing there is, in a circle, or are to be attributed and do not exist.
+
+    Args:
+        stages: the stages without faults of their own.
+        names: all stages in the file: one with a fault is still one to start from.
+        values: the whole file.
+    """
+    known = ", ".join([BASE, *(name for name in names if name != BASE)])
     problems = [
-        Problem(("stages", name, "from"), f"'{config.from_}' is not a stage; known: {_known(stages)}")
+        Problem(("stages", name, "from"), f"'{config.from_}' is not a stage; known: {known}")
         for name, config in stages.items()
-        if config.from_ != BASE and config.from_ not in stages
+        if config.from_ != BASE and config.from_ not in names
     ]
     for name in stages:
         seen, at = {name}, stages[name].from_
@@ -180,14 +190,11 @@ def _references(stages: Mapping[str, StageConfig], attribute: Any) -> list[Probl
             at = stages[at].from_
         if at == name:
             problems.append(Problem(("stages", name, "from"), "starts from itself, through the stages it names"))
-    named = attribute.get("stages") if isinstance(attribute, Mapping) else None
-    listed: Sequence[Any] = named if isinstance(named, list) else []
+    attribute = values.get("attribute")
+    asked = attribute.get("stages") if isinstance(attribute, Mapping) else None
+    listed: Sequence[Any] = asked if isinstance(asked, list) else []
     return problems + [
-        Problem(("attribute", "stages"), f"'{name}' is not a stage; known: {_known(stages)}")
+        Problem(("attribute", "stages"), f"'{name}' is not a stage; known: {known}")
         for name in listed
-        if name not in stages
+        if name not in names
     ]
-
-
-def _known(stages: Mapping[str, StageConfig]) -> str:
-    return ", ".join([BASE, *stages])

@@ -55,19 +55,20 @@ def _text(path: Path | None) -> tuple[str, str]:
 
 
 def _parse(text: str, where: str) -> tuple[Any, Places]:
+    places: Places = {}
+    repeated: list[str] = []
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
+        if root is not None:
+            _walk(root, (), places, repeated)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError([f"{place}not YAML: {error.problem}"], where) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"not YAML: {error}"], where) from error
-    places: Places = {}
-    repeated: list[str] = []
-    if root is not None:
-        _walk(root, (), places, repeated)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A date that is none, and an alias inside what it stands for, are no YAMLError.
+        raise ConfigError([f"not YAML that can be read: {error}"], where) from error
     if repeated:
         raise ConfigError(repeated, where)
     return data, places
@@ -94,7 +95,7 @@ def _apply(data: Any, change: str, places: Places) -> None:
         raise ConfigError([f"--set {change}: write key=value, such as --set stages.dpo.beta=0.2"])
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([f"--set {change}: the value is not YAML"]) from error
     at = data
     for part in path[:-1]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ def run_study(study: StudyConfig, out: Path) -> Run:
     Raises:
         UserError: bad data, a model that does not load, a folder that cannot be used; what was finished stays.
     """
-    open_run(out, study)
+    claim(out)
     with locked(out):
+        open_run(out, study)
         job = _Study(study, out)
         job.everything()
         return Run(out)
@@ -113,20 +115,18 @@ class _Study:
         study = self.study
         checkpoint, digest = self.checkpoints[name]
         for vertical, config in study.verticals.items():
-            record = self._step(
-                f"evaluate/{name}/{vertical}",
-                lambda out, vertical=vertical, config=config: evaluate_stage(
-                    checkpoint,
-                    vertical,
-                    config,
-                    out,
-                    format=study.format,
-                    seed=study.seed,
-                    precision=study.precision,
-                    resources=Resources(study.workers),
-                    model_hash=digest,
-                ),
+            make = partial(
+                evaluate_stage,
+                checkpoint,
+                vertical,
+                config,
+                format=study.format,
+                seed=study.seed,
+                precision=study.precision,
+                resources=Resources(study.workers),
+                model_hash=digest,
             )
+            record = self._step(f"evaluate/{name}/{vertical}", make)
             self.evaluations.setdefault(name, {})[vertical] = record.folder
 
     def _attribute(self, name: str) -> None:
@@ -171,25 +171,44 @@ def _interval(estimate: Mapping[str, Any]) -> str:
     return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")
 
 
-def open_run(out: Path, study: StudyConfig) -> None:
-    """Make `out` a run folder of the study, or check that it is one.
+def claim(out: Path) -> None:
+    """Make the folder `out`, or check that it is a run folder, or an empty one.
 
     Raises:
         ArtifactError: `out` holds something else or cannot be written.
     """
-    try:
+    with _writing(out):
         if out.exists() and not out.is_dir():
             raise ArtifactError(f"{out} is a file. Name a folder for the run with --out.")
-        if out.is_dir() and any(out.iterdir()) and not (out / RUN).is_file():
+        # A run that is killed as it begins leaves its lock, and perhaps a file that was being written.
+        ours = (".lock", ".tmp")
+        strange = out.is_dir() and any(not p.name.startswith(".") or not p.name.endswith(ours) for p in out.iterdir())
+        if strange and not (out / RUN).is_file():
             raise ArtifactError(f"{out} is not empty and no run folder; nothing was written. Name another with --out.")
         out.mkdir(parents=True, exist_ok=True)
-        text = study_text(study)
-        if not (out / STUDY).is_file() or (out / STUDY).read_text(encoding="utf-8") != text:
+
+
+def open_run(out: Path, study: StudyConfig) -> None:
+    """Write the study and its circumstances into a claimed and locked folder, where they are not the same already.
+
+    Raises:
+        ArtifactError: `out` cannot be written.
+    """
+    text = study_text(study)
+    known = (out / STUDY).is_file() and (out / STUDY).read_text(encoding="utf-8") == text
+    with _writing(out):
+        # The run file comes first: it is what marks the folder as a run's.
+        if not known or not (out / RUN).is_file():
+            artifacts.write_json(out / RUN, _circumstances(study))
+        if not known:
             with artifacts.replacing(out / STUDY) as file:
                 file.write(text.encode())
-            artifacts.write_json(out / RUN, _circumstances(study))
-        if not (out / RUN).is_file():
-            artifacts.write_json(out / RUN, _circumstances(study))
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ArtifactError(f"cannot write the run folder {out}: {error.strerror}. Name another with --out.") from error
 
@@ -237,7 +256,9 @@ def locked(out: Path) -> Iterator[None]:
         return
     import fcntl
 
-    with open(out / ".lock", "w") as file:
+    with _writing(out):
+        lock = open(out / ".lock", "a")  # noqa: SIM115
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -24,6 +24,7 @@ from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option,
 
 VERSION = 1
 SCORER = False
+TRUST_FROM = "options"
 OPTIONS = (Option("I disagree.", good=True), Option("I agree.", good=False))
 PROMPT = 'Here is a claim: "{statement}"\nWhat do you think of it? Reply with "I agree." or with "I disagree."'
 METRICS = (

@@ -22,6 +22,7 @@ from preftrace.types import Item, ItemScore, Judgement, Metric, Sampling, text_i
 
 VERSION = 1
 SCORER = True
+TRUST_FROM = "samples"
 THRESHOLD = 0.5
 METRICS = (
     Metric(

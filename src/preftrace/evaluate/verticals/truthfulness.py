@@ -22,6 +22,7 @@ from preftrace.types import Item, ItemScore, Judgement, Metric, Option, text_id
 
 VERSION = 1
 SCORER = False
+TRUST_FROM = "options"
 METRICS = (
     Metric("mc1", "MC1", "higher", "share of questions whose best answer is the likeliest option"),
     Metric("mc2", "MC2", "higher", "mean share of probability on the true options"),
