@@ -3,10 +3,11 @@
 - log-odds (verticals whose trust is made of their items' options): M = mean over items of
   log sum_{good} p(option) - log sum_{bad} p(option).
 - score function (verticals whose trust is made of sampled answers):
-  grad E_{y ~ pi}[trust(y)] = E[(trust(y) - baseline) grad log pi(y | x)] (Williams 1992, REINFORCE), so M = mean over items of (1/k) sum_j (trust_j - baseline_j) log pi(y_j | x), with
-  the weights held fixed. The baseline of a sample is the mean trust of the item's other samples, or of the other
-  items' samples where the item has one only: it never depends on the sample itself, so the estimate stays unbiased.
-  log pi is that of the distribution that was sampled, temperature included.
+  grad E_{y ~ pi}[trust(y)] = E[(trust(y) - baseline) grad log pi(y | x)] (Williams 1992, REINFORCE), so
+  M = mean over items of (1/k) sum_j (trust_j - baseline_j) log pi(y_j | x), with the weights held fixed. A sample's
+  baseline is the mean trust of the item's other samples, or of the other items' samples where the item has one only:
+  it never depends on the sample itself, so the estimate stays unbiased. log pi is that of the distribution that was
+  sampled, temperature included.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -16,6 +17,8 @@ def main() -> None:
 
     # Forked tokenizer threads only matter to a library that we do not fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # What libraries will change some day is for us to read in the tests, not for users on their terminal.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()
     except UserError as error:

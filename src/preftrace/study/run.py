@@ -197,6 +197,8 @@ def open_run(out: Path, study: StudyConfig) -> None:
     text = study_text(study)
     known = (out / STUDY).is_file() and (out / STUDY).read_text(encoding="utf-8") == text
     with _writing(out):
+        for path in out.glob(".*.tmp"):
+            path.unlink()
         # The run file comes first: it is what marks the folder as a run's.
         if not known or not (out / RUN).is_file():
             artifacts.write_json(out / RUN, _circumstances(study))
