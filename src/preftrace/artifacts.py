@@ -84,8 +84,9 @@ def run_stage(folder: Path, spec: StageSpec, make: Callable[[Path], Mapping[str,
     done = read_record(folder)
     if done is not None and done.identity == spec.identity:
         return done
-    if done is None and folder.exists() and any(folder.iterdir()):
-        raise ArtifactError(f"{folder} is not empty and holds no {RECORD}; nothing was written. Name another folder.")
+    if done is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty and holds no record.json" if folder.is_dir() else "is a file"
+        raise ArtifactError(f"{folder} {what}; nothing was written. Name another folder.")
     started = time.monotonic()
     work = _open_partial(folder, spec)
     summary = make(work)
@@ -122,6 +123,7 @@ def _open_partial(folder: Path, spec: StageSpec) -> Path:
         if work.exists() and not (marker.is_file() and json.loads(marker.read_text()) == spec.identity):
             shutil.rmtree(work)
         work.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(work)
         write_json(marker, spec.identity)
     except OSError as error:
         raise ArtifactError(f"cannot write {work}: {error}. Name a folder that can be written.") from error
@@ -228,6 +230,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a process that was killed inside `replacing` left anywhere in a folder that is ours alone."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink()
 
 
 def _sync(path: Path) -> None:
