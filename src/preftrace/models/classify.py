@@ -74,6 +74,7 @@ def load_classifier(path: str, label: str = "") -> Classifier:
     Raises:
         ModelError: it cannot be loaded, or has no such label.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     source, revision = locate(path)
@@ -83,7 +84,7 @@ def load_classifier(path: str, label: str = "") -> Classifier:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             source, revision=revision, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"cannot load the classifier '{path}': {first}") from error
     if info["missing_keys"]:

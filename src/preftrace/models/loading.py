@@ -73,8 +73,8 @@ def load(
         raise ModelError(f"unknown precision '{chosen}'; known: auto, {', '.join(PRECISIONS)}")
     tokenizer = load_tokenizer(checkpoint.model, format)
     model = _load_weights(checkpoint.model, PRECISIONS[chosen]).to(place)
-    for adapter in checkpoint.adapters:
-        last = adapter == checkpoint.adapters[-1]
+    for i, adapter in enumerate(checkpoint.adapters):
+        last = i == len(checkpoint.adapters) - 1
         model = _apply_adapter(model, adapter, merge=merge or not last)
     return LanguageModel(model.eval(), tokenizer, format, chosen)
 
@@ -104,6 +104,7 @@ def load_tokenizer(model: str, format: str = "raw") -> Any:
 
 
 def _load_weights(model: str, dtype: torch.dtype) -> Any:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -111,18 +112,19 @@ def _load_weights(model: str, dtype: torch.dtype) -> Any:
     logging.disable_progress_bar()
     try:
         return AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load the model '{model}': {_first_line(error)}") from error
 
 
 def _apply_adapter(model: Any, adapter: str, merge: bool) -> Any:
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     if not any(Path(adapter).glob("adapter_model*.safetensors")):
         raise ModelError(f"the adapter folder {adapter} has no adapter_model.safetensors")
     try:
         wrapped = PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load the adapter {adapter}: {_first_line(error)}") from error
     return wrapped.merge_and_unload() if merge else wrapped
 
