@@ -90,12 +90,12 @@ def align(
     from preftrace.registry import STAGES
 
     config = _config(STAGES.load(kind).Config, options)
+    shape = _config(AdapterConfig, adapter or {})
     folder = Path(out)
     read = _preferences(None if pairs == "starter" else pairs, source, {"limit": limit, "holdout": holdout})
     data = preferences.prepare(read, seed, folder.with_name(f"{folder.name}-pairs"))
     checkpoint = models.resolve_checkpoint(str(model))
     inputs = {"pairs": data.content, "checkpoint": models.checkpoint_hash(checkpoint)}
-    shape = _config(AdapterConfig, adapter or {})
     return train_stage(kind, config, checkpoint, data.folder, shape, folder, format=format, seed=seed, inputs=inputs)
 
 
@@ -183,14 +183,20 @@ def _preferences(path: str | None, source: str | None, options: Mapping[str, Any
 
 
 def _config(model: type[Any], options: Mapping[str, Any]) -> Any:
+    if not isinstance(options, Mapping):
+        raise ConfigError([f"{model.__name__}: must be a mapping of settings, not {options!r}"])
     try:
         return model(**options)
     except ValidationError as error:
         raise ConfigError([describe(fault, model) for fault in error.errors()]) from error
 
 
-def parse_options(options: Sequence[str]) -> dict[str, Any]:
+def parse_options(options: Sequence[str], taken: Sequence[str] = ()) -> dict[str, Any]:
     """`["beta=0.2", "adapter.r=16"]` as `{"beta": 0.2, "adapter": {"r": 16}}`.
+
+    Args:
+        options: what was said with `--set`.
+        taken: names that the command has an argument or an option of its own for.
 
     Raises:
         ConfigError: an option of another form.
@@ -203,10 +209,15 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
         head, _, inner = key.partition(".")
         if not equals or not head:
             raise ConfigError([f"--set {option}: write key=value, such as --set beta=0.2"])
-        if inner:
-            parsed.setdefault(head, {})[inner] = yaml.safe_load(value)
-        else:
-            parsed[head] = yaml.safe_load(value)
+        if head in taken:
+            raise ConfigError([f"--set {option}: the command takes {head} itself; see its --help"])
+        place = parsed.setdefault(head, {}) if inner else parsed
+        if not isinstance(place, dict):
+            raise ConfigError([f"--set {option}: {head} was set to {place!r} before, which has no parts"])
+        try:
+            place[inner or head] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError([f"--set {option}: the value is not YAML"]) from error
     return parsed
 
 

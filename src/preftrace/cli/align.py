@@ -26,6 +26,7 @@ def align(
     """Train one stage on preference pairs; run it again to resume."""
     from preftrace import api
 
+    taken = ("kind", "pairs", "out", "model", "source", "limit", "format", "seed")
     record = api.align(
         kind,
         pairs,
@@ -35,7 +36,7 @@ def align(
         limit=limit,
         format=format,
         seed=seed,
-        **api.parse_options(options or []),
+        **api.parse_options(options or [], taken),
     )
     if as_json:
         typer.echo(json.dumps({"folder": str(record.folder), **record.summary}, indent=2))

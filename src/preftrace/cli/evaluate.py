@@ -82,7 +82,7 @@ def _options(pairs: list[str]) -> dict[str, Any]:
             raise ConfigError([f"--set {pair}: must be KEY=VALUE"])
         try:
             found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigError([f"--set {pair}: the value cannot be read"]) from error
     return found
 
