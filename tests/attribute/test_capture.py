@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -13,12 +15,19 @@ from preftrace.errors import ModelError
 from tests.attribute.conftest import TEXTS, adapted, naive, rows
 from tests.conftest import build_model, build_tokenizer
 
-REFERENCE = torch.tensor([[-40.0, -45.0], [-9.0, -160.0], [-33.0, -31.0], [-14.0, -12.0], [-60.0, -50.0]])
+OFFSETS = torch.tensor([[1.0, -4.0], [0.5, 3.0], [-3.0, -1.0], [4.0, 2.0], [-6.0, 5.0]], dtype=torch.float64)
 BETA = 0.2
 
 
+@functools.cache
+def references():
+    """Fixed log-probabilities near the model's own, so that no pair's loss is saturated."""
+    lm = adapted("float64")
+    return torch.tensor(np.stack([models.completion_logprobs(lm, side) for side in rows(lm)], 1)) + OFFSETS
+
+
 def dpo_objective(batch):
-    reference = REFERENCE[batch]
+    reference = references()[batch]
 
     def objective(logprobs):
         ref = reference.to(logprobs.dtype)

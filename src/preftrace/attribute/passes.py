@@ -135,8 +135,7 @@ class _GradientPass:
     def batches(self, shard: Shard) -> Iterator[tuple[list[int], Arrays]]:
         start, stop = shard["start"], shard["stop"]
         if self.kept is not None:
-            folder = shard_folder(Path(self.kept), shard["index"])
-            yield [*range(stop - start)], artifacts.read_tensors(folder / "gradients.safetensors")
+            yield from _read_batches(shard_folder(Path(self.kept), shard["index"]))
             return
         self._pairs = self._pairs or PairModel(**self.model)
         reference = None if self.reference is None else self.reference[start:stop]
@@ -165,7 +164,9 @@ class DotsWorker(_GradientPass):
         queries = len(self.vectors[blocks[0]])
         query, norm2 = np.zeros((n, len(blocks), queries)), np.zeros((n, len(blocks)))
         held: Arrays = {}
+        batches: list[list[int]] = []
         for batch, gradients in self.batches(shard):
+            batches.append(batch)
             for column, name in enumerate(blocks):
                 g = gradients[name]
                 query[batch, column] = g @ self.vectors[name].T
@@ -173,7 +174,10 @@ class DotsWorker(_GradientPass):
                 if self.keep:
                     held.setdefault(name, np.empty((n, g.shape[1]), g.dtype))[batch] = g
         output: dict[str, Arrays] = {"dots": {"query": query, "norm2": norm2}}
-        return output | {"gradients": held} if self.keep else output
+        if self.keep:
+            sizes = np.array([len(batch) for batch in batches])
+            output |= {"gradients": held, "batches": {"order": np.concatenate(batches), "sizes": sizes}}
+        return output
 
 
 class SumWorker(_GradientPass):
@@ -205,6 +209,14 @@ class SumWorker(_GradientPass):
                 part = weights[batch, column].T @ gradients[name]
                 sums[name] = sums[name] + part if name in sums else part
         return {"sum": sums}
+
+
+def _read_batches(folder: Path) -> Iterator[tuple[list[int], Arrays]]:
+    """The kept gradients of a shard in the batches they were computed in, so that sums round the same way."""
+    held = artifacts.read_tensors(folder / "gradients.safetensors")
+    layout = artifacts.read_tensors(folder / "batches.safetensors")
+    for batch in np.split(layout["order"], np.cumsum(layout["sizes"])[:-1]):
+        yield batch.tolist(), {name: value[batch] for name, value in held.items()}
 
 
 def read_dots(folder: Path, index: int, totals: Mapping[str, np.ndarray]) -> Dots:

@@ -76,6 +76,9 @@ def load(
     for i, adapter in enumerate(checkpoint.adapters):
         last = i == len(checkpoint.adapters) - 1
         model = _apply_adapter(model, adapter, merge=merge or not last)
+    if chosen == "float64":
+        # peft loads adapters in float32 whatever the weights are.
+        model = model.double()
     return LanguageModel(model.eval(), tokenizer, format, chosen)
 
 

@@ -1,8 +1,7 @@
-"""Log-probabilities of given answers: batched, sorted by length, logits only from the first answer token on."""
+"""Log-probabilities of given answers: batched, sorted by length, logits only where an answer token is predicted."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,8 +10,6 @@ import torch.nn.functional as F
 
 from preftrace.models.loading import LanguageModel
 from preftrace.models.prompts import Encoded
-
-IGNORED = -100
 
 
 def answer_logprobs(lm: LanguageModel, rows: Sequence[Encoded], temperature: float = 1.0) -> torch.Tensor:
@@ -26,17 +23,14 @@ def answer_logprobs(lm: LanguageModel, rows: Sequence[Encoded], temperature: flo
     Returns:
         `(n,)`, at most 0, in float32 (float64 for a float64 model).
     """
-    ids, mask, labels = _pad(rows, lm.pad_id)
-    first = min(len(row.prompt_ids) for row in rows) - 1
-    logits = _logits(lm, ids.to(lm.device), mask.to(lm.device), first)
-    targets = labels[:, first + 1 :].to(lm.device)
-    logits = logits[:, : targets.shape[1]]
+    ids, mask, answer = (tensor.to(lm.device) for tensor in _pad(rows, lm.pad_id))
+    # The hidden state before a token predicts it.
+    row, position = (answer[:, 1:]).nonzero(as_tuple=True)
+    logits = _logits_at(lm, ids, mask, row, position)
     wide = logits if logits.dtype == torch.float64 else logits.float()
     # The flattened form: with the classes in dimension 1 the CPU kernel is several times slower and less exact.
-    losses = F.cross_entropy(
-        wide.reshape(-1, wide.shape[-1]) / temperature, targets.reshape(-1), ignore_index=IGNORED, reduction="none"
-    )
-    return -losses.reshape(targets.shape).sum(1)
+    losses = F.cross_entropy(wide / temperature, ids[row, position + 1], reduction="none")
+    return torch.zeros(len(rows), dtype=losses.dtype, device=losses.device).index_add(0, row, -losses)
 
 
 def completion_logprobs(
@@ -74,23 +68,33 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[i
 
 
 def _pad(rows: Sequence[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids, attention mask, and which tokens are the answer's, each `(n, t)`, padded on the right."""
     width = max(len(r.prompt_ids) + len(r.answer_ids) for r in rows)
     ids = torch.full((len(rows), width), pad_id)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
-    labels = torch.full((len(rows), width), IGNORED)
+    answer = torch.zeros((len(rows), width), dtype=torch.bool)
     for i, row in enumerate(rows):
         length = len(row.prompt_ids) + len(row.answer_ids)
         ids[i, :length] = torch.tensor(row.prompt_ids + row.answer_ids)
         mask[i, :length] = 1
-        labels[i, len(row.prompt_ids) : length] = torch.tensor(row.answer_ids)
-    return ids, mask, labels
+        answer[i, len(row.prompt_ids) : length] = True
+    return ids, mask, answer
 
 
-def _logits(lm: LanguageModel, ids: torch.Tensor, mask: torch.Tensor, first: int) -> torch.Tensor:
-    base = lm.model.get_base_model() if "get_base_model" in dir(lm.model) else lm.model
-    if "logits_to_keep" not in inspect.signature(base.forward).parameters:
+def _logits_at(
+    lm: LanguageModel, ids: torch.Tensor, mask: torch.Tensor, row: torch.Tensor, position: torch.Tensor
+) -> torch.Tensor:
+    """Logits `(m, v)` at m positions only: the output head never sees the others.
+
+    Whatever a model does to its logits after the head (scaling, capping) is elementwise, so it holds for these too.
+    """
+
+    def gather(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0][row, position].unsqueeze(0),)
+
+    handle = lm.model.get_output_embeddings().register_forward_pre_hook(gather)
+    try:
         logits: torch.Tensor = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return logits[:, first:]
-    keep = torch.arange(first, ids.shape[1], device=ids.device)
-    kept: torch.Tensor = lm.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
-    return kept
+    finally:
+        handle.remove()
+    return logits[0]
