@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,19 @@ class Message:
 
 Prompt = str | tuple[Message, ...]
 """Plain text to be continued, or a conversation whose next turn is the assistant's."""
+
+
+SPEAKERS: dict[str, str] = {"user": "Human", "assistant": "Assistant"}
+
+
+def transcript(turns: Sequence[Message]) -> str:
+    r"""A conversation as `\n\nHuman: ...\n\nAssistant: ...`, system text first and plain."""
+    return "".join(f"\n\n{SPEAKERS[t.role]}: {t.content}" if t.role in SPEAKERS else t.content for t in turns)
+
+
+def readable(prompt: Prompt) -> str:
+    """A prompt as plain text: as it is, or a transcript up to where the assistant's answer starts."""
+    return prompt if isinstance(prompt, str) else transcript(prompt) + "\n\nAssistant:"
 
 
 def prompt_to_json(prompt: Prompt) -> str:

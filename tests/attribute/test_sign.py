@@ -23,7 +23,9 @@ from tests.attribute.conftest import adapted
 PROMPTS = ["hi", "who?", "what now", "say it", "and then", "why", "is it so", "tell me"]
 ANSWERS = [("yes yes", "no"), ("never", "always"), ("yes", "nope no"), ("no no no", "yes"), ("maybe", "no")]
 PAIRS = [(f"{p}:", *ANSWERS[(3 * i) % 5]) for i, p in enumerate(PROMPTS)] + [("ok:", "no", "yes"), ("so:", "yes", "no")]
-STEPS, RATE, RAISED = 40, 0.2, 0.5
+STEPS, RAISED = 40, 0.5
+# A DPO margin is a sum over tokens, so its gradient is several times an SFT loss's and its step is smaller.
+RATE = {"sft": 0.2, "dpo": 0.02}
 
 
 def encoded(lm):
@@ -61,7 +63,7 @@ def train(kind, weights):
     for _ in range(STEPS):
         objective = (losses(models.answer_logprobs(lm, rows)) * weights).mean()
         for parameter, g in zip(parameters, torch.autograd.grad(objective, parameters), strict=True):
-            parameter.data -= RATE * g
+            parameter.data -= RATE[kind] * g
     for parameter in parameters:
         parameter.requires_grad_(False)
     with torch.no_grad():

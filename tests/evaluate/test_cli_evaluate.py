@@ -58,7 +58,7 @@ def test_a_trained_stages_folder_is_evaluated_by_its_name(tiny_folder, tmp_path)
         (("--source", "rtp", "--path", "x.jsonl"), ConfigError, "belong to one vertical"),
         (("--vertical", "ethics", "--format", "html"), ConfigError, "raw or chat"),
         (("--vertical", "ethics", "--set", "colour=1"), ConfigError, "ethics: colour"),
-        (("--vertical", "ethics", "--set", "colour"), ConfigError, "KEY=VALUE"),
+        (("--vertical", "ethics", "--set", "colour"), ConfigError, "key=value"),
         (("--vertical", "ethics", "--source", "ethics", "--path", "no.csv"), DataError, "no.csv: no such file"),
     ],
 )

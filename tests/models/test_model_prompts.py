@@ -3,8 +3,7 @@
 import pytest
 
 from preftrace import models
-from preftrace.models.prompts import transcript
-from preftrace.types import Message
+from preftrace.types import Message, readable
 
 TALK = (Message("system", "Be kind."), Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Tea?"))
 
@@ -20,7 +19,7 @@ def text(tokenizer, ids):
 
 def test_raw_leaves_a_text_as_it_is_and_writes_a_talk_as_a_transcript(tokenizer):
     assert models.render("Once upon ", tokenizer, "raw") == "Once upon "
-    assert transcript(TALK) == "Be kind.\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Tea?\n\nAssistant:"
+    assert readable(TALK) == "Be kind.\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Tea?\n\nAssistant:"
 
 
 def test_chat_is_the_tokenizers_template_and_a_text_is_one_user_turn(tokenizer):
@@ -30,7 +29,7 @@ def test_chat_is_the_tokenizers_template_and_a_text_is_one_user_turn(tokenizer):
 
 def test_a_raw_answer_stands_apart_by_one_space_and_ends_with_the_end_token(tokenizer):
     row = models.encode(tokenizer, TALK, "Yes", "raw")
-    assert text(tokenizer, row.prompt_ids) == transcript(TALK)
+    assert text(tokenizer, row.prompt_ids) == readable(TALK)
     assert text(tokenizer, row.answer_ids) == " Yes<eos>" and row.answer_ids[-1] == tokenizer.eos_token_id
     assert not row.truncated
     assert text(tokenizer, models.encode(tokenizer, "a", "Yes", "raw", eos=False).answer_ids) == " Yes"

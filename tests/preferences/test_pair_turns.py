@@ -5,8 +5,8 @@ import pytest
 
 from preftrace.preferences import PreferencesConfig
 from preftrace.preferences.sources import hh
-from preftrace.preferences.turns import common, readable, transcript
-from preftrace.types import Message
+from preftrace.preferences.turns import common
+from preftrace.types import Message, readable, transcript
 
 CONFIG = PreferencesConfig(source="hh", path="unused.jsonl")
 WORDS = ("I'm", "sorry", "yes", "no", "Human", "Assistant:", "a\n\nb", "—", "the", "I'm not")

@@ -52,18 +52,14 @@ def encode_pair(tokenizer: Any, pair: Pair, format: str, max_length: int, both: 
         max_length: most tokens of prompt and answer.
         both: the rejected answer counts too (False for SFT, which only sees the chosen one).
     """
-    chosen, rejected = (
-        models.encode(tokenizer, pair.prompt, answer, format, max_length) for answer in (pair.chosen, pair.rejected)
-    )
-    reason = ""
-    for name, row in (("chosen", chosen), ("rejected", rejected)) if both else (("chosen", chosen),):
-        if not reason and len(row.prompt_ids) + len(row.answer_ids) > max_length:
-            reason = TOO_LONG.format(name)
-    shorter = min(chosen, rejected, key=lambda row: len(row.prompt_ids)) if both else chosen
-    chosen, rejected = (
-        row._replace(prompt_ids=shorter.prompt_ids, truncated=shorter.truncated) for row in (chosen, rejected)
-    )
-    return Row(pair.id, chosen, rejected, reason)
+    answers = {"chosen": pair.chosen, "rejected": pair.rejected} if both else {"chosen": pair.chosen}
+    rows = models.encode_answers(tokenizer, pair.prompt, [*answers.values()], format, max_length)
+    sizes = [len(row.prompt_ids) + len(row.answer_ids) for row in rows]
+    over = [name for name, size in zip(answers, sizes, strict=True) if size > max_length]
+    chosen = rows[0]
+    other = rows[1] if both else models.encode(tokenizer, pair.prompt, pair.rejected, format)
+    rejected = other._replace(prompt_ids=chosen.prompt_ids, truncated=chosen.truncated)
+    return Row(pair.id, chosen, rejected, TOO_LONG.format(over[0]) if over else "")
 
 
 def prepare(job: Job, lm: models.LanguageModel, both: bool = True) -> Rows:

@@ -35,13 +35,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
 ) -> None:
     """Evaluate a model and print every measure with its 95% interval. What is there already is not run again."""
-    from preftrace import models
+    from preftrace import api, models
     from preftrace.engines.base import Resources
     from preftrace.evaluate.runner import run
     from preftrace.registry import VERTICALS
 
     names = vertical or VERTICALS.names()
-    given = {"source": source, "path": path, "limit": limit, **_options(option or [])}
+    given = {"source": source, "path": path, "limit": limit, **api.parse_options(option or [])}
     configs = _configs(names, given, format)
     checkpoint = models.resolve_checkpoint(model)
     digest = models.checkpoint_hash(checkpoint)
@@ -68,23 +68,6 @@ def stage_name(model: str) -> str:
     """The folder name that a model's results go by."""
     folder = Path(model).expanduser()
     return folder.resolve().name if folder.is_dir() else model.replace("/", "--").replace("@", "-")
-
-
-def _options(pairs: list[str]) -> dict[str, Any]:
-    import yaml
-
-    from preftrace.errors import ConfigError
-
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError([f"--set {pair}: must be KEY=VALUE"])
-        try:
-            found[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError([f"--set {pair}: the value cannot be read"]) from error
-    return found
 
 
 def _configs(names: list[str], given: dict[str, Any], format: str) -> dict[str, VerticalConfig]:

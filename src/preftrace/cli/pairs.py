@@ -17,9 +17,8 @@ from preftrace.preferences import ColumnNames, PreferencesConfig, mark_truncated
 from preftrace.preferences import read_guessed as guessed
 from preftrace.preferences import read_pairs as read
 from preftrace.preferences.check import Measure, PairsReport, count_words, printable
-from preftrace.preferences.turns import readable
 from preftrace.registry import SOURCES
-from preftrace.types import Pair, Prompt
+from preftrace.types import Pair, Prompt, readable
 
 app = typer.Typer(help="Look at preference pairs.", no_args_is_help=True)
 

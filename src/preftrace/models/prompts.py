@@ -10,9 +10,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from preftrace.types import Message, Prompt
+from preftrace.types import Message, Prompt, readable
 
-MARKERS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}
 RAW_STOP = "\n\nHuman:"
 """A raw conversation's answer ends where the model starts to speak for the user."""
 
@@ -25,14 +24,6 @@ class Encoded(NamedTuple):
     truncated: bool
 
 
-def transcript(prompt: Prompt) -> str:
-    """The raw rendering: a text unchanged; a conversation as turns, ending where the assistant's answer starts."""
-    if isinstance(prompt, str):
-        return prompt
-    turns = "".join(MARKERS.get(m.role, "") + m.content for m in prompt)
-    return turns + MARKERS["assistant"].rstrip(" ")
-
-
 def render(prompt: Prompt, tokenizer: Any, format: str) -> str:
     """The text that the model is given.
 
@@ -42,7 +33,7 @@ def render(prompt: Prompt, tokenizer: Any, format: str) -> str:
         format: `raw` or `chat`.
     """
     if format == "raw":
-        return transcript(prompt)
+        return readable(prompt)
     rendered: str = tokenizer.apply_chat_template(_messages(prompt), tokenize=False, add_generation_prompt=True)
     return rendered
 

@@ -9,7 +9,6 @@ from preftrace.preferences.reading import read_guessed, read_pairs
 from preftrace.preferences.splitting import Dropped, Kept, keep
 from preftrace.preferences.stage import load_pairs, prepare
 from preftrace.preferences.tables import pairs_to_table, table_to_pairs
-from preftrace.preferences.turns import readable
 
 __all__ = [
     "FLAGS",
@@ -26,7 +25,6 @@ __all__ = [
     "prepare",
     "read_guessed",
     "read_pairs",
-    "readable",
     "summarise",
     "table_to_pairs",
 ]

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from preftrace import progress
 from preftrace.preferences.config import FLAGS
 from preftrace.preferences.reading import flagged
-from preftrace.preferences.turns import readable
-from preftrace.types import Pair, Prompt
+from preftrace.types import Pair, Prompt, readable
 
 Measure = Callable[[Prompt, str], tuple[int, int]]
 """Length of a prompt and of an answer to it, in one unit."""

@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from preftrace.preferences.turns import readable
-from preftrace.types import Pair, prompt_from_json, prompt_to_json
+from preftrace.types import Pair, prompt_from_json, prompt_to_json, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from preftrace.preferences.rows import Draft
-from preftrace.types import Message, Prompt
-
-SPEAKERS = {"user": "Human", "assistant": "Assistant"}
+from preftrace.types import Message, transcript
 
 
 def split(chosen: Sequence[Message], rejected: Sequence[Message]) -> Draft:
@@ -38,16 +36,6 @@ def split(chosen: Sequence[Message], rejected: Sequence[Message]) -> Draft:
 def common(a: Sequence[Message], b: Sequence[Message]) -> int:
     """How many turns two conversations share before they part."""
     return next((k for k, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
-
-
-def transcript(turns: Sequence[Message]) -> str:
-    r"""A conversation as `\n\nHuman: ...\n\nAssistant: ...`, system text first and plain."""
-    return "".join(f"\n\n{SPEAKERS[t.role]}: {t.content}" if t.role in SPEAKERS else t.content for t in turns)
-
-
-def readable(prompt: Prompt) -> str:
-    """A prompt as plain text, up to where the answer starts."""
-    return prompt if isinstance(prompt, str) else transcript(prompt) + "\n\nAssistant:"
 
 
 def _answers(turns: Sequence[Message], k: int) -> bool:
