@@ -1,6 +1,7 @@
 """Kill a study with SIGKILL at random moments, run it again each time, and compare with a run that nobody killed.
 
-    python tests/slow/kill_study.py --study study.yaml --kills 10      # or --study starter
+    python tests/slow/kill_study.py --study study.yaml --kills 10      # a run for each kill
+    python tests/slow/kill_study.py --study starter --in-a-row         # ten kills in one run
 
 Prints a line for each kill and ends with exit code 1 if a resumed run differs.
 """
@@ -86,8 +87,8 @@ def code_hash() -> str:
     return hash_json({p.relative_to(home).as_posix(): hash_file(p) for p in sorted(home.rglob("*.py"))})
 
 
-def kill_once(study: str, out: Path, at: float, expected: dict[str, str]) -> Kill:
-    """Start a run in a new folder, kill it `at` seconds after, run it again, and compare."""
+def kill_after(study: str, out: Path, at: float) -> Kill:
+    """Start a run, or go on with one, and kill it `at` seconds after; nothing is compared yet."""
     process = start(study, out)
     try:
         process.wait(timeout=at)
@@ -96,11 +97,43 @@ def kill_once(study: str, out: Path, at: float, expected: dict[str, str]) -> Kil
     ended = process.wait() == 0
     finished = len([p for p in out.rglob(RECORD) if ".partial" not in p.as_posix()])
     begun = tuple(sorted(p.relative_to(out).as_posix() for p in out.rglob("*.partial")))
+    return Kill(at, finished, begun, ended, 0.0, ())
+
+
+def finish_and_compare(study: str, out: Path, kill: Kill, expected: dict[str, str]) -> Kill:
+    """Run a killed study to its end and say what is not as in the uninterrupted run."""
     resumed = finish(study, out)
     found = results(out)
     differing = (k for k in sorted(found.keys() | expected.keys()) if found.get(k) != expected.get(k))
     missing = () if (out / "report.html").is_file() else ("report.html",)
-    return Kill(at, finished, begun, ended, resumed, (*differing, *missing))
+    return kill._replace(resumed=resumed, differences=(*differing, *missing))
+
+
+def kills_in_a_row(study: str, folder: Path, number: int, seed: int = 0, whole: Path | None = None) -> Iterator[Kill]:
+    """Kill one run `number` times, going on each time; the last of them is then run to its end and compared.
+
+    Args:
+        study: a study file, or `starter`.
+        folder: where the run folders go.
+        number: how many kills.
+        seed: of the moments, each 0.4 to 1.6 parts of the run's length over `number` after its start.
+        whole: an uninterrupted run of the same code and study, where there is one already.
+    """
+    draw = random.Random(seed)
+    if whole is None:
+        whole = folder / "whole"
+        finish(study, whole)
+    expected = results(whole)
+    records = [json.loads(path.read_text()) for path in whole.rglob(RECORD)]
+    part = sum(record["seconds"] for record in records) / number
+    for i in range(number):
+        kill = kill_after(study, folder / "killed", part * draw.uniform(0.4, 1.6))
+        yield finish_and_compare(study, folder / "killed", kill, expected) if i == number - 1 else kill
+
+
+def kill_once(study: str, out: Path, at: float, expected: dict[str, str]) -> Kill:
+    """Start a run in a new folder, kill it `at` seconds after, run it again, and compare."""
+    return finish_and_compare(study, out, kill_after(study, out, at), expected)
 
 
 def kills(study: str, folder: Path, number: int, seed: int = 0) -> Iterator[Kill]:
@@ -135,18 +168,25 @@ def main() -> int:
     parser.add_argument("--study", default="starter", help="study file, or starter")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--in-a-row", action="store_true", help="all kills in one run, which is compared at its end")
+    parser.add_argument("--whole", type=Path, help="an uninterrupted run to compare with (with --in-a-row)")
     parser.add_argument("--folder", type=Path, help="keep the run folders here (a temporary folder)")
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="preftrace-kill-"))
     folder.mkdir(parents=True, exist_ok=True)
     bad = 0
-    for number, kill in enumerate(kills(asked.study, folder, asked.kills, asked.seed), start=1):
+    if asked.in_a_row:
+        killed = kills_in_a_row(asked.study, folder, asked.kills, asked.seed, asked.whole)
+    else:
+        killed = kills(asked.study, folder, asked.kills, asked.seed)
+    for number, kill in enumerate(killed, start=1):
         bad += bool(kill.differences)
         where = ", ".join(kill.begun) or "between steps"
         moment = f"kill {number} at {kill.at:.1f} s: " + ("it had ended" if kill.ended else f"in {where}")
         verdict = f"DIFFERS in {', '.join(kill.differences)}" if kill.differences else "equal"
-        print(f"{moment}; {kill.finished} steps were done; resumed in {kill.resumed:.1f} s: {verdict}", flush=True)
-    print(f"{asked.kills - bad} of {asked.kills} resumed runs equal the uninterrupted one; folder {folder}")
+        compared = f"; resumed in {kill.resumed:.1f} s: {verdict}" if kill.resumed else ""
+        print(f"{moment}; {kill.finished} steps were done{compared}", flush=True)
+    print(f"{bad} of {1 if asked.in_a_row else asked.kills} resumed runs differ from the uninterrupted one; {folder}")
     return 1 if bad else 0
 
 

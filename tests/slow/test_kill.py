@@ -30,6 +30,13 @@ def test_a_killed_study_goes_on_to_the_same_results(study, tmp_path):
     assert sum(not kill.ended for kill in done) >= KILLS - 2
 
 
+def test_a_study_killed_over_and_over_goes_on_to_the_same_results(study, tmp_path):
+    done = list(kill_study.kills_in_a_row(study, tmp_path, KILLS, seed=2))
+    assert len(done) == KILLS
+    assert done[-1].resumed > 0
+    assert done[-1].differences == ()
+
+
 def test_a_difference_would_be_seen(study, tmp_path):
     """The comparison sees a changed file, a changed number and a file too many; not the clock's fields."""
     step = tmp_path / "evaluate"
