@@ -1,7 +1,9 @@
 """Stages are complete or not there at all; a killed one goes on where its work is the same."""
 
+import dataclasses
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,10 +126,22 @@ def test_partial_work_of_another_identity_is_thrown_away(tmp_path):
     assert set(run_stage(tmp_path / "s", SPEC, make).outputs) == {"a.txt", "inner/b.txt"}
 
 
-def test_partial_work_without_an_identity_is_thrown_away(tmp_path):
-    (tmp_path / "s.partial").mkdir()
-    (tmp_path / "s.partial" / "unknown.txt").write_text("?")
-    assert set(run_stage(tmp_path / "s", SPEC, make).outputs) == {"a.txt", "inner/b.txt"}
+def test_a_folder_that_only_looks_like_partial_work_is_left_alone(tmp_path):
+    for name in ("s.partial", "s.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("?")
+    with pytest.raises(ArtifactError, match="in the way"):
+        run_stage(tmp_path / "s", SPEC, make)
+    shutil.move(tmp_path / "s.partial", tmp_path / "elsewhere")
+    run_stage(tmp_path / "s", SPEC, make)
+    assert (tmp_path / "s.old" / "mine.txt").is_file() and (tmp_path / "elsewhere" / "mine.txt").is_file()
+
+
+def test_a_stage_of_another_kind_is_not_written_over(tmp_path):
+    before = run_stage(tmp_path / "s", SPEC, make)
+    with pytest.raises(ArtifactError, match="nothing was written over"):
+        run_stage(tmp_path / "s", dataclasses.replace(SPEC, kind="another"), make)
+    assert read_record(tmp_path / "s") == before
 
 
 def test_a_file_that_was_being_written_at_the_kill_is_no_output(tmp_path):

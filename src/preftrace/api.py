@@ -148,22 +148,30 @@ def attribute(
     Args:
         run: a run folder.
         stage: the trained stage.
-        out: folder of the scores; with no options the run's own.
-        seed: of the draw of query items; the run's own where None.
-        options: fields of `AttributeConfig`, such as `methods`.
+        out: folder of the scores; the run's own where the settings are the study's.
+        seed: of the draw of query items; the study's where None.
+        options: fields of `AttributeConfig` to change from the study's, such as `methods`.
     """
     from preftrace.attribute.influence import run as attribute_stage
+    from preftrace.study.reading import read_study
 
-    folder = run.folder if isinstance(run, Run) else Path(run)
-    existing = artifacts.read_record(folder / "attribute" / stage)
-    if out is None and not options and existing is not None:
-        return InfluenceScores(existing)
-    evaluations = find_evaluations(folder / "evaluate" / stage)
-    settings = _config(AttributeConfig, options)
-    name = "-".join(["", *settings.methods]) if options else ""
-    place = Path(out) if out is not None else folder / "attribute" / f"{stage}{name}"
-    known = artifacts.read_json(folder / "run.json")["seed"] if seed is None else seed
-    record = attribute_stage(folder / "align" / stage, folder / "pairs", evaluations, place, settings, seed=known)
+    folder = (run if isinstance(run, Run) else Run(run)).folder
+    study = read_study(folder / "study.yaml")
+    usual = study.attribute.method_config() if study.attribute else AttributeConfig()
+    settings = _config(AttributeConfig, {**usual.model_dump(), **options})
+    place = folder / "attribute" / stage
+    if settings != usual:
+        # Beside the run's own, so that nobody takes it for a stage.
+        place = folder / "attribute-more" / "-".join([stage, artifacts.hash_json(settings.identity())[:8]])
+    record = attribute_stage(
+        folder / "align" / stage,
+        folder / "pairs",
+        find_evaluations(folder / "evaluate" / stage),
+        place if out is None else Path(out),
+        settings,
+        precision=study.precision,
+        seed=study.seed if seed is None else seed,
+    )
     return InfluenceScores(record)
 
 

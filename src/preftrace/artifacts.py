@@ -84,6 +84,8 @@ def run_stage(folder: Path, spec: StageSpec, make: Callable[[Path], Mapping[str,
     done = read_record(folder)
     if done is not None and done.identity == spec.identity:
         return done
+    if done is not None and done.kind != spec.kind:
+        raise ArtifactError(f"{folder} holds a '{done.kind}' stage; nothing was written over. Name another folder.")
     if done is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "is not empty and holds no record.json" if folder.is_dir() else "is a file"
         raise ArtifactError(f"{folder} {what}; nothing was written. Name another folder.")
@@ -121,13 +123,21 @@ def _open_partial(folder: Path, spec: StageSpec) -> Path:
     marker = work / IDENTITY
     try:
         if work.exists() and not (marker.is_file() and json.loads(marker.read_text()) == spec.identity):
-            shutil.rmtree(work)
+            _discard(work)
         work.mkdir(parents=True, exist_ok=True)
         remove_temporaries(work)
         write_json(marker, spec.identity)
     except OSError as error:
         raise ArtifactError(f"cannot write {work}: {error}. Name a folder that can be written.") from error
     return work
+
+
+def _discard(work: Path) -> None:
+    """Remove the partial folder of other work; never a folder of that name that is not ours."""
+    remove_temporaries(work)
+    if any(work.iterdir()) and not (work / IDENTITY).is_file() and not (work / RECORD).is_file():
+        raise ArtifactError(f"{work} is in the way and is no unfinished stage; nothing was written. Move it away.")
+    shutil.rmtree(work)
 
 
 def _complete(work: Path, folder: Path, spec: StageSpec, summary: Mapping[str, Any], seconds: float) -> None:
@@ -154,8 +164,9 @@ def _complete(work: Path, folder: Path, spec: StageSpec, summary: Mapping[str, A
     }
     write_json(work / RECORD, record)
     (work / IDENTITY).unlink()
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = folder.with_name(f".{folder.name}.replaced")
+    if (old / RECORD).is_file():
+        shutil.rmtree(old)
     if folder.exists():
         os.replace(folder, old)
     os.replace(work, folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import asdict
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.influence import run as attribute_stage
 from preftrace.attribute.losses import dpo_loss
 from preftrace.attribute.queries import Draw, log_odds, read_query
-from preftrace.engines.base import Resources
+from preftrace.engines._base import Resources
 from preftrace.errors import ArtifactError, DataError, ModelError
 from preftrace.evaluate.compare import find_evaluations
 from preftrace.models.lora import lora_layers
@@ -154,16 +156,69 @@ def test_sft_is_attributed_too(run):
     assert frame[frame.vertical == "ethics"].score.notna().all()
 
 
+def silence(run, out):
+    """A copy of the run's evaluations in which every sampled answer has the same trust."""
+    for vertical in ("toxicity", "privacy"):
+        shutil.copytree(run.folder / "evaluate" / "dpo" / vertical, out / vertical)
+        table = artifacts.read_table(out / vertical / "generations.parquet").to_pandas().assign(trust=1.0)
+        artifacts.write_table(out / vertical / "generations.parquet", pa.Table.from_pandas(table, preserve_index=False))
+    return {vertical: out / vertical for vertical in ("toxicity", "privacy")}
+
+
 def test_a_query_without_signal_is_missing_not_zero(run, tmp_path):
-    """Every sampled answer of the vertical has the same trust: no direction, and the record says so."""
-    record = run.influence("dpo").record
-    silent = [name for name, query in record.summary["queries"].items() if not query["signal"]]
-    frame = run.influence("dpo").frame()
+    silent = silence(run, tmp_path / "same")
+    evaluations = {**silent, "ethics": run.folder / "evaluate" / "dpo" / "ethics"}
+    stage, pairs = run.folder / "align" / "dpo", run.folder / "pairs"
+    record = attribute_stage(stage, pairs, evaluations, tmp_path / "out")
+    frame = artifacts.read_table(record.folder / "scores.parquet").to_pandas()
     for name in silent:
         assert "same trust" in record.summary["queries"][name]["note"]
         assert frame[frame.vertical == name].score.isna().all()
         assert frame[frame.vertical == name]["rank"].isna().all()
-    assert all(frame[frame.vertical == name].score.notna().all() for name in CHOOSE)
+    assert frame[frame.vertical == "ethics"].score.notna().all()
+
+
+def test_no_vertical_with_signal_is_a_finished_stage_without_scores(run, tmp_path):
+    record = attribute_stage(
+        run.folder / "align" / "dpo", run.folder / "pairs", silence(run, tmp_path / "same"), tmp_path / "out"
+    )
+    frame = artifacts.read_table(record.folder / "scores.parquet").to_pandas()
+    assert frame.score.isna().all() and len(frame) == 2 * 2 * 12
+
+
+def test_a_raised_method_version_does_the_stage_again(run, tmp_path, monkeypatch):
+    before = run.influence("dpo").record.identity
+    assert preftrace.attribute(run, "dpo").record.identity == before
+    monkeypatch.setattr("preftrace.attribute.methods.datainf.VERSION", 99)
+    out = tmp_path / "out"
+    assert preftrace.attribute(run, "dpo", out=out).record.identity != before
+
+
+def test_a_pair_without_a_finite_gradient_is_missing_and_takes_no_part(run, tmp_path, monkeypatch):
+    """One pair's gradient is NaN: its scores are, the others' are those of a set that lacks it, and it is counted."""
+    from preftrace.attribute import passes
+
+    real = passes.PairModel.gradients
+
+    def broken(self, start, stop, reference):
+        for batch, gradients in real(self, start, stop, reference):
+            for position, i in enumerate(batch):
+                if start + i == 3:
+                    for value in gradients.values():
+                        value[position] = float("nan")
+            yield batch, gradients
+
+    monkeypatch.setattr(passes.PairModel, "gradients", broken)
+    frame = again(run, tmp_path / "a")
+    whole = run.influence("dpo").frame()
+    missing = run.pairs()[3].id
+    assert frame[(frame.pair_id == missing)].score.isna().all()
+    rest = frame[(frame.pair_id != missing) & frame.vertical.isin(CHOOSE)]
+    assert rest.score.notna().all()
+    same = whole[(whole.pair_id != missing) & whole.vertical.isin(CHOOSE)]
+    identity = rest.method == "identity"
+    np.testing.assert_array_equal(rest[identity].score, same[identity.to_numpy()].score)
+    assert artifacts.read_json(tmp_path / "a" / "record.json")["summary"]["missing"] == 1
 
 
 def test_log_odds_query_uses_the_options_of_privacy(run, tmp_path):

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from preftrace import progress
-from preftrace.engines import base, local
-from preftrace.engines.base import Resources
+from preftrace.engines import _base as base
+from preftrace.engines import local
+from preftrace.engines._base import Resources
 
 WORKER = "tests.engines.test_local:Doubler"
 SHARDS = [{"numbers": [i, i + 1]} for i in range(5)]
@@ -135,4 +136,4 @@ def twice(config):
 def test_a_group_runs_an_importable_function_on_json_settings():
     config = json.loads(json.dumps({"n": 21}))
     assert local.run_group("tests.engines.test_local:twice", config) == {"twice": 42}
-    assert base.resolve("preftrace.engines.base:Resources") is Resources
+    assert base.resolve("preftrace.engines._base:Resources") is Resources

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from preftrace import artifacts, models
-from preftrace.engines.base import Resources
+from preftrace.engines._base import Resources
 from preftrace.errors import DataError
 from preftrace.evaluate import Evaluation, configure, load, run, runner, worker
 from preftrace.evaluate.scorers import profanity

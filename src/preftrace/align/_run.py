@@ -11,7 +11,7 @@ from preftrace import artifacts
 from preftrace.align._config import StageConfig
 from preftrace.align._job import Job
 from preftrace.config import AdapterConfig
-from preftrace.engines import local
+from preftrace.engines import Resources, engine_of
 from preftrace.errors import ConfigError
 from preftrace.registry import STAGES
 from preftrace.types import Checkpoint, StageRecord
@@ -28,6 +28,7 @@ def run(
     format: str,
     seed: int,
     inputs: Mapping[str, str],
+    resources: Resources | None = None,
 ) -> StageRecord:
     """Train one stage into the folder `out`, or return it where it is there already.
 
@@ -41,6 +42,7 @@ def run(
         format: prompt format, `raw` or `chat`.
         seed: of the adapter's start and of the order of pairs.
         inputs: name -> content hash of what it is made from (the pairs, the checkpoint).
+        resources: what may be used.
 
     Raises:
         ConfigError: a tracker of `report_to` is not installed.
@@ -64,7 +66,8 @@ def run(
             format=format,
             seed=seed,
         )
-        return local.run_group("preftrace.align._train:run", job.to_json())
+        used = resources or Resources()
+        return engine_of(used).run_group("preftrace.align._train:run", job.to_json(), used)
 
     return artifacts.run_stage(out, spec, make)
 

@@ -14,8 +14,8 @@ from preftrace.attribute import recovery
 from preftrace.attribute.influence import Job
 from preftrace.attribute.queries import Draw, Query, read_query
 from preftrace.attribute.scores import scores_table
-from preftrace.attribute.streaming import WORKERS, Passes
-from preftrace.engines import local
+from preftrace.attribute.streaming import WORKERS, Passes, Scored
+from preftrace.engines import engine_of
 from preftrace.errors import ArtifactError, DataError
 
 
@@ -32,7 +32,8 @@ def make(job: Job, work: Path) -> dict[str, Any]:
     }
     queries = _queries(job, work)
     passes = Passes(model, len(pairs), job.config, work, job.record.folder.name, job.resources)
-    scored = passes.score(_vectors(queries))
+    vectors = _vectors(queries)
+    scored = passes.score(vectors) if vectors else _nothing(job, len(pairs))
     scores = scored.scores
     for column, name in enumerate(job.evaluations):
         if not queries[name].query.items:
@@ -49,7 +50,14 @@ def make(job: Job, work: Path) -> dict[str, Any]:
         "queries": {name: queries[name].summary() for name in job.evaluations},
         "lambda": scored.damping,
         "parameters": scored.parameters,
+        "missing": scored.missing,
     }
+
+
+def _nothing(job: Job, pairs: int) -> Scored:
+    """No vertical has a direction: every score is missing, and the record's queries say why."""
+    blank = np.full((pairs, len(job.evaluations)), np.nan)
+    return Scored(dict.fromkeys(job.config.methods, blank), {}, 0, 0)
 
 
 def _blank(values: np.ndarray, column: int) -> np.ndarray:
@@ -109,7 +117,8 @@ def _direction(job: Job, work: Path, name: str, folder: Path, tokenizer: Any) ->
         "draw": draw._asdict(),
     }
     label = f"query {name} of {job.record.folder.name}"
-    parts = local.map_shards(f"{WORKERS}:QueryWorker", init, batches, work / "_queries" / name, job.resources, label)
+    engine, out = engine_of(job.resources), work / "_queries" / name
+    parts = engine.map_shards(f"{WORKERS}:QueryWorker", init, batches, out, job.resources, label)
     total: dict[str, np.ndarray] = {}
     for part in parts:
         for block, value in artifacts.read_tensors(part / "query.safetensors").items():
@@ -130,11 +139,9 @@ def _item_batches(sizes: Sequence[int], batch_tokens: int) -> list[list[int]]:
 
 
 def _vectors(queries: Mapping[str, _Direction]) -> dict[str, np.ndarray]:
-    """Block -> `(Q, numel)`, a row of zeros for a vertical without signal."""
+    """Block -> `(Q, numel)`, a row of zeros for a vertical without signal; empty where none has any."""
     known = [d.gradient for d in queries.values() if d.gradient]
     if not known:
-        raise DataError(
-            "no vertical's query has a gradient: " + "; ".join(f"{n}: {d.query.note}" for n, d in queries.items())
-        )
+        return {}
     zeros = {block: np.zeros_like(value) for block, value in known[0].items()}
     return {b: np.stack([(d.gradient or zeros)[b] for d in queries.values()]) for b in sorted(zeros)}

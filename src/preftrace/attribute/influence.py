@@ -9,8 +9,9 @@ from typing import Any
 
 from preftrace import artifacts, models
 from preftrace.attribute.config import AttributeConfig
-from preftrace.engines.base import Resources
+from preftrace.engines import Resources
 from preftrace.errors import ArtifactError, DataError
+from preftrace.registry import METHODS
 from preftrace.types import Checkpoint, StageRecord
 
 VERSION = 1
@@ -61,6 +62,7 @@ def run(
     inputs = {"stage": artifacts.hash_json([record.identity, record.content]), "pairs": _record(pairs).content}
     inputs |= {f"evaluate/{name}": _record(folder).content for name, folder in job.evaluations.items()}
     settings = job.config.identity() | {"precision": precision, "seed": seed}
+    settings["versions"] = {name: METHODS.load(name).VERSION for name in job.config.methods}
     spec = artifacts.StageSpec("attribute", f"attribute/{stage.name}", VERSION, settings, inputs)
 
     def make(work: Path) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from preftrace.attribute.capture import Capture, Gradients
 from preftrace.attribute.losses import dpo_loss, sft_loss
 from preftrace.attribute.methods._base import Dots
 from preftrace.attribute.queries import OBJECTIVES, Draw, read_query
-from preftrace.engines.base import Shard, ShardOutput, shard_folder
+from preftrace.engines._base import Shard, ShardOutput, shard_folder
 from preftrace.models.logprobs import length_batches
 from preftrace.models.prompts import Encoded
 from preftrace.registry import METHODS
@@ -187,7 +187,8 @@ class SumWorker(_GradientPass):
         methods: names of methods that need it.
         damping: as in `AttributeConfig`.
         dots: folder of the first pass.
-        totals: safetensors file with `norm2` `(L,)` summed over all pairs, `size` `(L,)` and `pairs` `(1,)`.
+        totals: safetensors file with `norm2` `(L,)` summed over the pairs with finite gradients, their
+            number `pairs` `(1,)`, and `size` `(L,)`.
         model: arguments of `PairModel`.
         reference: file of the reference log-probabilities, or None.
         kept: folder of an earlier pass that wrote the gradients, or None to compute them.
@@ -203,10 +204,12 @@ class SumWorker(_GradientPass):
         dots = read_dots(self.dots, shard["index"], self.totals)
         parts = [METHODS.load(name).combine(dots, self.damping).pairs for name in self.methods]
         weights = np.concatenate(parts, axis=2)
+        finite = np.isfinite(dots.norm2).all(1)
         sums: Arrays = {}
         for batch, gradients in self.batches(shard):
+            kept = finite[batch]
             for column, name in enumerate(sorted(gradients)):
-                part = weights[batch, column].T @ gradients[name]
+                part = weights[batch, column][kept].T @ gradients[name][kept]
                 sums[name] = sums[name] + part if name in sums else part
         return {"sum": sums}
 

@@ -28,7 +28,8 @@ def measure(scores: pa.Table, pairs: pa.Table) -> pa.Table:
         pairs: the pairs with their `meta` as JSON text.
 
     Returns:
-        A row for each method and each vertical with planted pairs, and one over all verticals; no row where no pair
+        A row for each method and each vertical with planted pairs, and one over all planted pairs, also those of a
+        vertical without scores; no row where no pair
         is planted or a vertical's scores are missing.
     """
     import pyarrow as pa
@@ -46,7 +47,7 @@ def measure(scores: pa.Table, pairs: pa.Table) -> pa.Table:
             rows += _row(vertical, method, values, positive, negative)
         if columns:
             worst = {i: min(values[i] for values in columns.values()) for i in planted}
-            positive = {i for i, kind in planted.items() if kind in columns}
+            positive = {i for i, kind in planted.items() if kind is not None}
             rows += _row(ANY, method, worst, positive, {i for i, kind in planted.items() if kind is None})
     return pa.Table.from_pylist(rows, schema=_schema())
 

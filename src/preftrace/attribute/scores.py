@@ -85,6 +85,7 @@ def ranks(score: np.ndarray) -> np.ndarray:
 
 
 def z_scores(score: np.ndarray) -> np.ndarray:
-    """`(n,)` distance from the mean in standard deviations (ddof 1); NaN where these are 0 or unknown."""
-    spread = float(np.std(score, ddof=1)) if len(score) > 1 else 0.0
-    return (score - score.mean()) / spread if spread > 0 else np.full(len(score), np.nan)
+    """`(n,)` distance from the mean in standard deviations (ddof 1) of the scores there are; NaN where these are 0."""
+    known = score[~np.isnan(score)]
+    spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    return (score - known.mean()) / spread if spread > 0 else np.full(len(score), np.nan)

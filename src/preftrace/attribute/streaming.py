@@ -23,8 +23,7 @@ from preftrace import artifacts
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.methods._base import Combination
 from preftrace.attribute.passes import read_dots
-from preftrace.engines import local
-from preftrace.engines.base import Resources
+from preftrace.engines import Resources, engine_of
 from preftrace.registry import METHODS
 
 WORKERS = "preftrace.attribute.passes"
@@ -40,11 +39,13 @@ class Scored(NamedTuple):
         scores: method -> `(n, Q)`, positive where the pair helps.
         damping: method -> median lambda, number of blocks, and of those left out for having no gradient.
         parameters: numbers in all blocks.
+        missing: pairs whose gradient is not finite: their scores are NaN, and they take no part in the others'.
     """
 
     scores: dict[str, np.ndarray]
     damping: dict[str, dict[str, float]]
     parameters: int
+    missing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Passes:
             again = self._dots("_again", "scores", self._sums(summing, dots, kept), {**kept, "keep": False})
         scores = {m: self._scores(m, c, summing, dots, again) for m, c in combined.items()}
         damping = {m: _damping(c.damping) for m, c in combined.items() if c.damping is not None}
-        return Scored(scores, damping, int(sizes.sum()))
+        return Scored(scores, damping, int(sizes.sum()), self.pairs - int(totals["pairs"][0]))
 
     def shards(self) -> list[dict[str, int]]:
         """The partition of the pairs, the same in every pass."""
@@ -98,7 +99,8 @@ class Passes:
 
     def _map(self, worker: str, init: Mapping[str, Any], folder: str, label: str) -> list[Path]:
         title = f"{label} of {self.name}"
-        return local.map_shards(f"{WORKERS}:{worker}", init, self.shards(), self.work / folder, self.resources, title)
+        engine, out = engine_of(self.resources), self.work / folder
+        return engine.map_shards(f"{WORKERS}:{worker}", init, self.shards(), out, self.resources, title)
 
     def _reference(self) -> str | None:
         if self.model["loss"]["kind"] == "sft":
@@ -112,9 +114,12 @@ class Passes:
         return self.work / folder
 
     def _totals(self, sizes: np.ndarray, dots: Path) -> dict[str, np.ndarray]:
-        totals = {"norm2": np.zeros(len(sizes)), "size": sizes, "pairs": np.array([self.pairs])}
+        totals = {"norm2": np.zeros(len(sizes)), "size": sizes, "pairs": np.array([0])}
         for shard in self.shards():
-            totals["norm2"] += read_dots(dots, shard["index"], totals).norm2.sum(0)
+            norm2 = read_dots(dots, shard["index"], totals).norm2
+            finite = np.isfinite(norm2).all(1)
+            totals["norm2"] += norm2[finite].sum(0)
+            totals["pairs"] += finite.sum()
         self._write("_totals", totals)
         return totals
 

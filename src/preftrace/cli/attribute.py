@@ -26,6 +26,7 @@ def attribute(
     from rich.table import Table
 
     from preftrace import api
+    from preftrace.preferences.check import printable
 
     options: dict[str, Any] = {"methods": method} if method else {}
     scores = api.attribute(run, stage, out=out, **options)
@@ -35,10 +36,13 @@ def attribute(
         typer.echo(json.dumps({name: json.loads(f.to_json(orient="records")) for name, f in shown.items()}, indent=2))
         return
     for name, frame in shown.items():
+        if frame.score.isna().all():
+            typer.echo(f"{name}: no scores; {scores.record.summary['queries'][name]['note']}")
+            continue
         table = Table("", "score", "z", "prompt", "chosen", "rejected", title=f"{name}: {escape(stage)}", expand=True)
         for row in frame.to_dict("records"):
             side = "helps" if row["score"] > 0 else "harms"
-            texts = (escape(clip(row[column])) for column in ("prompt", "chosen", "rejected"))
+            texts = (escape(printable(clip(row[column]))) for column in ("prompt", "chosen", "rejected"))
             table.add_row(side, f"{row['score']:+.3g}", f"{row['z']:+.1f}", *texts)
         Console().print(table)
 

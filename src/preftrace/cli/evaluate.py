@@ -36,7 +36,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model and print every measure with its 95% interval. What is there already is not run again."""
     from preftrace import api, models
-    from preftrace.engines.base import Resources
+    from preftrace.engines import Resources
     from preftrace.evaluate.runner import run
     from preftrace.registry import VERTICALS
 

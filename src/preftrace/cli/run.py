@@ -23,7 +23,7 @@ def run(
     from preftrace.study.run import run_study
 
     settings = read_study(study, changes or [])
-    done = run_study(settings, out or Path("runs") / settings.name)
+    done = run_study(settings, out or Path("runs") / settings.name, engine)
     if as_json:
         frame = done.comparison_frame()
         typer.echo(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from preftrace import progress
-from preftrace.engines import base
-from preftrace.engines.base import Resources, Shard
+from preftrace.engines import _base as base
+from preftrace.engines._base import Resources, Shard
 
 
 def run_group(function: str, config: Mapping[str, Any], resources: Resources | None = None) -> dict[str, Any]:
@@ -53,7 +56,15 @@ _instance: Any = None
 
 def _start(worker: str, init: dict[str, Any]) -> None:
     global _instance
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _instance = base.resolve(worker)(**init)
+
+
+def _end_with(parent: int) -> None:
+    """A killed run cannot tell its workers: they see that they have another parent and go too."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _compute(index: int, shard: dict[str, Any], out: str, digest: str) -> None:

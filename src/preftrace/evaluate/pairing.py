@@ -102,6 +102,11 @@ def join(left: Evaluation, right: Evaluation, where: str) -> Joined:
     scorers = [e.record.summary.get("scorer") for e in (left, right)]
     if scorers[0] != scorers[1]:
         raise DataError(f"{where} were scored by {scorers[0]} and by {scorers[1]}. Score both with the same scorer.")
+    options = [e.record.config["options"] for e in (left, right)]
+    for name in ("samples", "max_new_tokens", "temperature"):
+        if options[0].get(name) != options[1].get(name):
+            values = f"{name} {options[0].get(name)} and {options[1].get(name)}"
+            raise DataError(f"{where} were answered with {values}. Evaluate both with the same settings.")
     ids = [e.items.column("item_id").to_pylist() for e in (left, right)]
     position = {item: i for i, item in enumerate(ids[1])}
     shared = [(i, position[item]) for i, item in enumerate(ids[0]) if item in position]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from preftrace import artifacts
-from preftrace.engines.base import gather_tables
+from preftrace.engines._base import gather_tables
 from preftrace.evaluate import scoring
 from preftrace.evaluate.base import Vertical
 from preftrace.evaluate.intervals import Interval, cluster_intervals

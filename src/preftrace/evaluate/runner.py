@@ -14,8 +14,8 @@ from typing import Any
 
 from preftrace import artifacts, models
 from preftrace.artifacts import StageSpec
-from preftrace.engines import local
-from preftrace.engines.base import Resources, Shard
+from preftrace.engines import Resources, engine_of
+from preftrace.engines._base import Shard
 from preftrace.evaluate import rows, scoring
 from preftrace.evaluate.base import ScoredConfig, Vertical, VerticalConfig, load
 from preftrace.evaluate.scoring import Scorer
@@ -135,7 +135,7 @@ def _compute(
     samples = sampling.samples if sampling else 0
     batches = shards(items, spec.config["options"]["batch_size"], samples, spec.config["seed"])
     label = spec.name.removeprefix("evaluate/")
-    return local.map_shards(WORKER, init, batches, work / SHARDS, resources, f"evaluate {label}")
+    return engine_of(resources).map_shards(WORKER, init, batches, work / SHARDS, resources, f"evaluate {label}")
 
 
 def _finish(

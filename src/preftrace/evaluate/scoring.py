@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from preftrace import progress
 from preftrace.errors import ConfigError, DataError
 from preftrace.registry import SCORERS
 
@@ -61,6 +62,17 @@ def build(spec: str) -> Scorer:
     return cast(ScorerModule, SCORERS.load(name)).build(argument)
 
 
+def _scores(scorer: Scorer, texts: Sequence[str]) -> list[float]:
+    """Scores of all texts at once; where that fails, of each by itself, NaN where it fails again."""
+    try:
+        return [float(value) for value in scorer.score(texts)] if texts else []
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        if len(texts) == 1:
+            progress.say(f"scorer '{scorer.name}' failed on a text ({type(error).__name__}): its score is missing")
+            return [math.nan]
+        return [score for text in texts for score in _scores(scorer, [text])]
+
+
 def score_all(scorer: Scorer, texts: Sequence[str]) -> list[float]:
     """Scores of many texts, each distinct text scored once.
 
@@ -70,7 +82,7 @@ def score_all(scorer: Scorer, texts: Sequence[str]) -> list[float]:
         DataError: the scorer returned something other than one number in [0, 1], or NaN, for each text.
     """
     distinct = sorted({text for text in texts if text.strip()})
-    scores = [float(value) for value in scorer.score(distinct)] if distinct else []
+    scores = _scores(scorer, distinct)
     if len(scores) != len(distinct):
         raise DataError(f"scorer '{scorer.name}' returned {len(scores)} scores for {len(distinct)} texts")
     wrong = [value for value in scores if not math.isnan(value) and not 0 <= value <= 1]

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from preftrace import models
-from preftrace.engines.base import Shard, ShardOutput
+from preftrace.engines._base import Shard, ShardOutput
 from preftrace.types import Checkpoint, Sampling, prompt_from_json
 
 PROMPTS = pa.schema([("item_id", pa.string()), ("prompt", pa.string())])

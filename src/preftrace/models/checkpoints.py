@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ IDENTITY_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 class Located(NamedTuple):
-    """Where a model's files are: a folder or a Hub id, and the Hub revision (None for a folder)."""
+    """Where a model's files are: a folder or a Hub id, and the Hub's commit (None for a folder)."""
 
     source: str
     revision: str | None
@@ -47,7 +48,8 @@ def locate(model: str) -> Located:
         raise ModelError(
             f"no model '{model}': it is not an existing folder, not a Hub id (owner/name), and not 'starter'."
         )
-    return Located(name, revision or None)
+    # The commit is settled here, so that what is loaded is what was hashed, whatever is pushed meanwhile.
+    return Located(name, _commit(name, revision or "main"))
 
 
 def fingerprint(model: str) -> str:
@@ -57,9 +59,10 @@ def fingerprint(model: str) -> str:
         ModelError: the model cannot be found.
     """
     source, revision = locate(model)
-    if Path(source).is_dir():
-        return _folder_hash(Path(source))
-    return f"{source}@{_commit(source, revision or 'main')}"
+    if model == "starter":
+        # Our own cache: hashed when it was made, so that a run that has nothing to do reads no weights.
+        return str(artifacts.read_json(Path(source) / "fingerprint.json")["sha256"])
+    return _folder_hash(Path(source)) if revision is None else f"{source}@{revision}"
 
 
 def checkpoint_hash(checkpoint: Checkpoint) -> str:
@@ -114,12 +117,10 @@ def _from_home(path: str, home: Path) -> str:
 def _folder_hash(folder: Path) -> str:
     skipped = {artifacts.RECORD, "fingerprint.json"}
     files = sorted({p for pattern in IDENTITY_FILES for p in folder.glob(pattern) if p.name not in skipped})
-    known = folder / "fingerprint.json"
-    if known.is_file():
-        return str(artifacts.read_json(known)["sha256"])
     return artifacts.hash_json({p.name: artifacts.hash_file(p) for p in files})
 
 
+@lru_cache
 def _commit(repo: str, revision: str) -> str:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, constants

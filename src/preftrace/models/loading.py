@@ -72,7 +72,9 @@ def load(
     if chosen not in PRECISIONS:
         raise ModelError(f"unknown precision '{chosen}'; known: auto, {', '.join(PRECISIONS)}")
     tokenizer = load_tokenizer(checkpoint.model, format)
-    model = _load_weights(checkpoint.model, PRECISIONS[chosen]).to(place)
+    # Adapters are merged in float32 at least: rounded to bfloat16, what training changed would be lost.
+    dtype = PRECISIONS[chosen]
+    model = _load_weights(checkpoint.model, torch.float32 if dtype == torch.bfloat16 else dtype).to(place)
     for i, adapter in enumerate(checkpoint.adapters):
         last = i == len(checkpoint.adapters) - 1
         model = _apply_adapter(model, adapter, merge=merge or not last)

@@ -48,7 +48,7 @@ class RunView:
     def _folders(self, parent: str) -> list[str]:
         """Names of the finished stages right below `parent`."""
         found = (self.path / parent).glob(f"*/{artifacts.RECORD}")
-        return sorted(p.parent.name for p in found if not p.parent.name.endswith((PARTIAL, ".old")))
+        return sorted(p.parent.name for p in found if not p.parent.name.endswith((PARTIAL, ".replaced")))
 
     @cached_property
     def study_text(self) -> str:

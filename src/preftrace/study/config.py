@@ -62,6 +62,11 @@ class StudyConfig(Config):
             left.remove(ready)
         return done[1:]
 
+    def comparison(self) -> CompareConfig:
+        """The settings of the comparison; its seed is the study's where it has none of its own."""
+        seed = self.compare.seed if "seed" in self.compare.model_fields_set else self.seed
+        return self.compare.model_copy(update={"seed": seed})
+
     def attributed(self) -> list[str]:
         """The stages whose influence is computed."""
         if self.attribute is None:
@@ -93,6 +98,9 @@ def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
         shallow.pop("verticals")
     study = _validate(StudyConfig, shallow, (), problems)
     problems = [p for p in problems if not _already(p, values)]
+    if study is not None and study.adapter.method == "full" and study.attribute is not None:
+        words = "influence needs adapter.method lora; write attribute: null to train all weights without it"
+        problems.append(Problem(("attribute",), words))
     named = values.get("stages")
     problems += _references(stages, [str(n) for n in named] if isinstance(named, Mapping) else [], values)
     return (study, []) if study is not None and not problems else (None, problems)

@@ -114,7 +114,12 @@ def _beside(data: dict[str, Any], folder: Path) -> None:
     sections = [data.get("preferences"), *(verticals.values() if isinstance(verticals, Mapping) else [])]
     for section, key in [(data, "model"), *((s, "path") for s in sections)]:
         value = section.get(key) if isinstance(section, dict) else None
-        if isinstance(value, str) and value and not Path(value).is_absolute() and (folder / value).exists():
+        if (
+            isinstance(value, str)
+            and value not in ("", "starter")
+            and not Path(value).is_absolute()
+            and (folder / value).exists()
+        ):
             section[key] = str((folder / value).resolve())
 
 

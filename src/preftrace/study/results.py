@@ -42,7 +42,7 @@ class Run:
         found = {}
         for path in sorted(self.folder.rglob(artifacts.RECORD)):
             name = path.parent.relative_to(self.folder).as_posix()
-            record = None if ".partial" in name or ".old" in name else artifacts.read_record(path.parent)
+            record = None if ".partial" in name or ".replaced" in name else artifacts.read_record(path.parent)
             if record is not None:
                 found[name] = record
         return found

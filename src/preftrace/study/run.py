@@ -24,7 +24,7 @@ import yaml
 from preftrace import artifacts, models, preferences, progress
 from preftrace.align import run as train_stage
 from preftrace.attribute.influence import run as attribute_stage
-from preftrace.engines.base import Resources
+from preftrace.engines import Resources
 from preftrace.errors import ArtifactError
 from preftrace.evaluate import run as evaluate_stage
 from preftrace.evaluate.compare import compare_stage
@@ -38,12 +38,13 @@ STUDY = "study.yaml"
 REPORT = "report.html"
 
 
-def run_study(study: StudyConfig, out: Path) -> Run:
+def run_study(study: StudyConfig, out: Path, engine: str = "local") -> Run:
     """Do what a study asks for, or what is left of it.
 
     Args:
         study: the settings.
         out: the run folder; made if it is not there, resumed if it is a run folder.
+        engine: where work runs.
 
     Raises:
         UserError: bad data, a model that does not load, a folder that cannot be used; what was finished stays.
@@ -51,7 +52,7 @@ def run_study(study: StudyConfig, out: Path) -> Run:
     claim(out)
     with locked(out):
         open_run(out, study)
-        job = _Study(study, out)
+        job = _Study(study, out, Resources(study.workers, engine))
         job.everything()
         return Run(out)
 
@@ -60,6 +61,7 @@ def run_study(study: StudyConfig, out: Path) -> Run:
 class _Study:
     study: StudyConfig
     out: Path
+    resources: Resources
     evaluations: dict[str, dict[str, Path]] = field(default_factory=dict)
     checkpoints: dict[str, tuple[Checkpoint, str]] = field(default_factory=dict)
     records: list[StageRecord] = field(default_factory=list)
@@ -72,7 +74,7 @@ class _Study:
         for name in study.order():
             self._align(name, pairs)
             self._evaluate(name)
-        self._step("compare", lambda out: compare_stage(self.evaluations, out, study.compare))
+        self._step("compare", lambda out: compare_stage(self.evaluations, out, study.comparison()))
         for name in study.attributed():
             self._attribute(name)
         self._report()
@@ -103,6 +105,7 @@ class _Study:
                 format=study.format,
                 seed=study.seed,
                 inputs=inputs,
+                resources=self.resources,
             ),
         )
         # The chain back to the starting model is part of the result: the same adapter on another base is another model.
@@ -123,7 +126,7 @@ class _Study:
                 format=study.format,
                 seed=study.seed,
                 precision=study.precision,
-                resources=Resources(study.workers),
+                resources=self.resources,
                 model_hash=digest,
             )
             record = self._step(f"evaluate/{name}/{vertical}", make)
@@ -142,7 +145,7 @@ class _Study:
                 config,
                 precision=self.study.precision,
                 seed=self.study.seed,
-                resources=Resources(self.study.workers),
+                resources=self.resources,
             ),
         )
 

@@ -2,7 +2,7 @@
 
 The embedded default: it needs no download and runs at thousands of texts a second on a CPU. It knows words, not
 meaning: quoting an insult scores like making one, and a polite threat scores low. Its model is a joblib file that
-ships inside the package itself; nothing else is ever unpickled. https://pypi.org/project/alt-profanity-check/
+ships inside the package itself; no file that a user names is unpickled. https://pypi.org/project/alt-profanity-check/
 """
 
 from __future__ import annotations

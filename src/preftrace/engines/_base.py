@@ -26,9 +26,11 @@ class Resources:
 
     Attributes:
         workers: processes that take shards.
+        engine: where they run, by the name of a file in `engines/`.
     """
 
     workers: int = 1
+    engine: str = "local"
 
 
 class ShardWorker(Protocol):
