@@ -156,6 +156,7 @@ def attribute(
     from preftrace.study.reading import read_study
 
     folder = (run if isinstance(run, Run) else Run(run)).folder
+    evaluations = find_evaluations(folder / "evaluate" / stage)
     study = read_study(folder / "study.yaml")
     usual = study.attribute.method_config() if study.attribute else AttributeConfig()
     settings = _config(AttributeConfig, {**usual.model_dump(), **options})
@@ -166,7 +167,7 @@ def attribute(
     record = attribute_stage(
         folder / "align" / stage,
         folder / "pairs",
-        find_evaluations(folder / "evaluate" / stage),
+        evaluations,
         place if out is None else Path(out),
         settings,
         precision=study.precision,

@@ -325,7 +325,7 @@ CASES = [
     Case(
         "attribute no run",
         "attribute here sft",
-        r"here/evaluate/sft holds no finished evaluation",
+        r"here is not a run folder",
         lambda p: p.write("here/x", "x"),
     ),
     Case(

@@ -215,3 +215,23 @@ def test_folders_are_found_by_stage_or_by_vertical(tmp_path):
 def test_an_unfinished_evaluation_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no finished evaluation of v at a"):
         compare.compare({"a": {"v": tmp_path / "a" / "v"}})
+
+
+def test_answers_drawn_in_another_way_cannot_be_compared(tmp_path):
+    """Expected maximum toxicity rises with the number of samples by itself."""
+    folders = {}
+    for stage, samples in (("base", 3), ("dpo", 5)):
+        out = tmp_path / stage / "toxicity"
+        spec = artifacts.StageSpec("evaluate", "e", 1, {"vertical": "toxicity", "options": {"samples": samples}}, {})
+
+        def make(work):
+            import pyarrow as pa
+
+            table = pa.table({"item_id": ["a", "b"], "cluster": ["a", "b"], "prompt": ["x", "y"], "trust": [0.1, 0.2]})
+            artifacts.write_table(work / "items.parquet", table)
+            return {"metrics": {}, "scorer": None}
+
+        artifacts.run_stage(out, spec, make)
+        folders[stage] = {"toxicity": out}
+    with pytest.raises(DataError, match="samples 3 and 5"):
+        compare.compare(folders)

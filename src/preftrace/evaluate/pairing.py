@@ -102,7 +102,7 @@ def join(left: Evaluation, right: Evaluation, where: str) -> Joined:
     scorers = [e.record.summary.get("scorer") for e in (left, right)]
     if scorers[0] != scorers[1]:
         raise DataError(f"{where} were scored by {scorers[0]} and by {scorers[1]}. Score both with the same scorer.")
-    options = [e.record.config["options"] for e in (left, right)]
+    options = [e.record.config.get("options", {}) for e in (left, right)]
     for name in ("samples", "max_new_tokens", "temperature"):
         if options[0].get(name) != options[1].get(name):
             values = f"{name} {options[0].get(name)} and {options[1].get(name)}"
