@@ -313,3 +313,19 @@ def test_records_are_only_read(copy):
     after = {p: artifacts.hash_file(p) for p in copy.rglob("*") if p.is_file() and p.name != "report.html"}
     assert before == after
     assert json.loads((copy / "compare" / "record.json").read_text())["kind"] == "compare"
+
+
+def test_what_the_study_no_longer_names_is_not_reported(finished, tmp_path):
+    """A stage and a vertical taken out of the study leave their folders behind, and nothing else."""
+    import yaml
+
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    study = yaml.safe_load((run / "study.yaml").read_text())
+    gone_stage, gone_vertical = [*study["stages"]][-1], [*study["verticals"]][0]
+    del study["stages"][gone_stage], study["verticals"][gone_vertical]
+    (run / "study.yaml").write_text(yaml.safe_dump(study))
+    view = RunView(run)
+    assert gone_stage not in view.stages and gone_stage not in view.trained
+    assert gone_vertical not in view.evaluations
+    assert view.evaluations

@@ -81,8 +81,11 @@ class RunView:
         """Every stage that is planned or there, in the order in which they build on one another."""
         compared = self.record("compare")
         order = [*(compared.config.get("stages", ()) if compared else ()), BASE, *self._planned("stages"), *USUAL_ORDER]
-        evaluated = {p.name for p in (self.path / "evaluate").glob("*") if p.is_dir()}
-        known = evaluated.union(self._folders("align"), self._folders("attribute"), self._planned("stages"))
+        known = {p.name for p in (self.path / "evaluate").glob("*") if p.is_dir()}
+        known = known.union(self._folders("align"), self._folders("attribute"))
+        if planned := self._planned("stages"):
+            # What a stage that the study no longer has left behind is not part of this study's report.
+            known = (known & {BASE}).union(planned)
         return [s for s in dict.fromkeys([*order, *sorted(known)]) if s in known]
 
     @cached_property
@@ -91,6 +94,8 @@ class RunView:
         found: dict[str, dict[str, StageRecord]] = {}
         for stage in self.stages:
             for vertical in self._folders(f"evaluate/{stage}"):
+                if vertical not in (self._planned("verticals") or [vertical]):
+                    continue
                 record = self.record(f"evaluate/{stage}/{vertical}")
                 if record is not None:
                     found.setdefault(vertical, {})[stage] = record
