@@ -6,6 +6,7 @@ The public API is this page. Importing it imports no torch; each name is fetched
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from preftrace.errors import UserError as UserError
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from preftrace.study.results import Run as Run
 
 __version__ = "0.1.0"
+
+# MKL's own choice of a kernel gives the same product with other last bits from one call to the next, so that a killed
+# run would not end as an unbroken one does. A fixed one is about a quarter slower; MKL_CBWR=AUTO brings speed back.
+os.environ.setdefault("MKL_CBWR", "AVX2")
 
 _HOME = {
     "preftrace.api": ("align", "attribute", "compare", "evaluate", "load_pairs", "report", "run"),
