@@ -83,6 +83,7 @@ def run_stage(folder: Path, spec: StageSpec, make: Callable[[Path], Mapping[str,
     """
     done = read_record(folder)
     if done is not None and done.identity == spec.identity:
+        _sweep(folder)
         return done
     if done is not None and done.kind != spec.kind:
         raise ArtifactError(f"{folder} holds a '{done.kind}' stage; nothing was written over. Name another folder.")
@@ -141,10 +142,8 @@ def _discard(work: Path) -> None:
 
 
 def _complete(work: Path, folder: Path, spec: StageSpec, summary: Mapping[str, Any], seconds: float) -> None:
-    for path in sorted(work.iterdir()):
-        if path.name.startswith(SCRATCH) and path.name != IDENTITY:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    files = sorted(p for p in work.rglob("*") if p.is_file() and p.name not in (IDENTITY, RECORD))
+    kept = [p for p in work.rglob("*") if not p.relative_to(work).parts[0].startswith(SCRATCH)]
+    files = sorted(p for p in kept if p.is_file() and p.name != RECORD)
     for path in files:
         _sync(path)
     outputs = {p.relative_to(work).as_posix(): hash_file(p) for p in files}
@@ -163,7 +162,6 @@ def _complete(work: Path, folder: Path, spec: StageSpec, summary: Mapping[str, A
         "versions": versions(),
     }
     write_json(work / RECORD, record)
-    (work / IDENTITY).unlink()
     old = folder.with_name(f".{folder.name}.replaced")
     if (old / RECORD).is_file():
         shutil.rmtree(old)
@@ -172,6 +170,13 @@ def _complete(work: Path, folder: Path, spec: StageSpec, summary: Mapping[str, A
     os.replace(work, folder)
     _sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove a finished stage's working files: only now, since a kill half-way would leave torn ones to resume from."""
+    for path in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def versions() -> dict[str, str]:

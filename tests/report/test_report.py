@@ -322,7 +322,7 @@ def test_what_the_study_no_longer_names_is_not_reported(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     study = yaml.safe_load((run / "study.yaml").read_text())
-    gone_stage, gone_vertical = [*study["stages"]][-1], [*study["verticals"]][0]
+    gone_stage, gone_vertical = [*study["stages"]][-1], next(iter(study["verticals"]))
     del study["stages"][gone_stage], study["verticals"][gone_vertical]
     (run / "study.yaml").write_text(yaml.safe_dump(study))
     view = RunView(run)

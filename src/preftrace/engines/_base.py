@@ -86,7 +86,11 @@ def shard_hash(worker: str, init: Mapping[str, Any], shard: Shard) -> str:
 def is_done(out: Path, index: int, digest: str) -> bool:
     """Whether shard `index` is finished and was computed from the same worker, settings and shard."""
     manifest = shard_folder(out, index) / "manifest.json"
-    return manifest.is_file() and artifacts.read_json(manifest)["hash"] == digest
+    if not manifest.is_file():
+        return False
+    said = artifacts.read_json(manifest)
+    there = {path.stem for path in manifest.parent.iterdir()}
+    return said["hash"] == digest and there.issuperset(said["outputs"])
 
 
 def write_shard(out: Path, index: int, digest: str, output: ShardOutput) -> None:
