@@ -174,7 +174,7 @@ class StageRecord:
     """A finished piece of work: what it was made from and what it holds. One `record.json` in its folder.
 
     Attributes:
-        kind: what made it (`pairs`, `sft`, `dpo`, `evaluate`, `compare`, `attribute`, `report`).
+        kind: what made it (`pairs`, `sft`, `reward`, `dpo`, `evaluate`, `compare`, `attribute`, `report`).
         name: its name in the study, such as `evaluate/dpo/privacy`.
         version: VERSION of the code that made it; raised whenever results may differ.
         identity: sha256 of kind, version, config and inputs.

@@ -4,6 +4,7 @@ Each file without a leading underscore is a training stage, under the file's nam
 
     VERSION: int                      raised whenever results may differ
     class Config(StageConfig)         its settings
+    POLICY: bool                      whether it makes a model that answers (False: one that scores answers)
     LOSS: str                         one sentence: what is minimised, and which reduction
     train(job, lm) -> Trained         writes tokens.parquet and trains; `_train.run` saves what it returns
 """

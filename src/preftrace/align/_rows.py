@@ -41,6 +41,14 @@ class Rows(NamedTuple):
     unused_holdout: int
     truncated: int
 
+    def counts(self) -> dict[str, Any]:
+        """What the stage's record says of the training split."""
+        return {"pairs_used": len(self.train), "pairs_unused": self.unused, "truncated": self.truncated}
+
+    def held_out(self, **measures: Any) -> dict[str, Any]:
+        """What it says of the held-out pairs."""
+        return {"n": len(self.holdout), "unused": self.unused_holdout, **measures}
+
 
 def encode_pair(tokenizer: Any, pair: Pair, format: str, max_length: int, both: bool = True) -> Row:
     """Tokens of one pair. The prompt is cut from the left until every answer that counts fits behind it.

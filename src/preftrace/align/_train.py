@@ -8,24 +8,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from preftrace import artifacts, models, progress
 from preftrace.align._job import Job
-from preftrace.align._rows import Rows
 from preftrace.registry import STAGES
 from preftrace.types import Checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from preftrace.align._trainers import Fitted
+    import pyarrow as pa
 
 CHUNK = 64
 
 
+class Fitted(NamedTuple):
+    """A trained model (evaluation mode), its curves, and how many of its numbers were trained."""
+
+    lm: models.LanguageModel
+    curves: pa.Table
+    trainable: int
+
+
 class Trained(NamedTuple):
-    """What a stage's `train` returns: the fit, the rows it was made from, and its held-out numbers."""
+    """What a stage's `train` returns: the fit, what it was made from (counts), and its held-out numbers."""
 
     fitted: Fitted
-    rows: Rows
-    holdout: dict[str, float]
+    counts: dict[str, Any]
+    holdout: dict[str, Any]
 
 
 def run(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +43,7 @@ def run(settings: Mapping[str, Any]) -> dict[str, Any]:
     stage = STAGES.load(job.kind)
     precision = "autocast" if job.config.bf16 else "float32"
     lm = models.load(job.checkpoint, job.format, merge=True, precision=precision)
-    fitted, rows, holdout = stage.train(job, lm)
+    fitted, counts, holdout = stage.train(job, lm)
     artifacts.write_table(job.work / "curves.parquet", fitted.curves)
     if job.adapter.method == "lora":
         adapters.save_adapter(fitted.lm.model, job.work / "adapter")
@@ -48,13 +54,11 @@ def run(settings: Mapping[str, Any]) -> dict[str, Any]:
     models.write_checkpoint(job.work, end, job.final)
     losses = fitted.curves["loss"].to_pylist()
     return {
-        "pairs_used": len(rows.train),
-        "pairs_unused": rows.unused,
-        "truncated": rows.truncated,
+        **counts,
         "steps": len(losses),
         "first_loss": losses[0],
         "last_loss": losses[-1],
-        "holdout": {"n": len(rows.holdout), "unused": rows.unused_holdout, **holdout},
+        "holdout": holdout,
         "trainable_parameters": fitted.trainable,
         "learning_rate": job.config.rate(job.adapter),
         "loss": stage.LOSS,

@@ -1,7 +1,6 @@
 """TRL's trainers with our rows, our pair-weighted losses, guards and marked saves. Imported by training code only.
 
-The trainers get rows that are tokenised already and keep every one of them; TRL's own preparation is passed over. The
-losses are computed by `models.answer_logprobs`, as attribution and evaluation compute them, on answer tokens only.
+What is particular to one stage is in `_fits.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,26 +17,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
 from preftrace import models, progress
-from preftrace.align import _saves, dpo, sft
+from preftrace.align import _saves
 from preftrace.align._guard import Guard
 from preftrace.align._job import Job
-from preftrace.align._rows import Row
+from preftrace.align._train import Fitted
 from preftrace.models import adapters
+from preftrace.models.reward import HEAD
 
 COLUMNS = ("loss", "learning_rate", "grad_norm", "reward_margin", "reward_accuracy", "chosen_reward", "rejected_reward")
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained model (evaluation mode), its curves, and how many of its numbers were trained."""
-
-    lm: models.LanguageModel
-    curves: pa.Table
-    trainable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +36,15 @@ class Batch:
 
     chosen: list[models.Encoded]
     rejected: list[models.Encoded]
-    reference: list[list[float]]
+    extra: list[list[float]]
+    """Of each pair: the reference's log-probabilities (DPO), or the margin it should have (reward model)."""
 
 
 Terms = Callable[[models.LanguageModel, Batch], Mapping[str, torch.Tensor]]
 """Names and values of each pair, `(b,)`; `loss` is what is minimised, the others are logged."""
 
 
-class _PairTrainer:
+class PairTrainer:
     """What both trainers share; mixed in before a TRL trainer."""
 
     loss_is_scaled_for_ga = True
@@ -102,77 +93,7 @@ class _PairTrainer:
         pass
 
 
-class PairSFTTrainer(_PairTrainer, SFTTrainer):  # type: ignore[misc]
-    """TRL's SFTTrainer on rows of `input_ids` and `labels`."""
-
-
-class PairDPOTrainer(_PairTrainer, DPOTrainer):  # type: ignore[misc]
-    """TRL's DPOTrainer on rows of `prompt_ids`, `chosen_ids`, `rejected_ids` and the reference's log-probabilities."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Dataset, *args: Any) -> Dataset:
-        return dataset
-
-
-def fit_sft(job: Job, lm: models.LanguageModel, rows: Sequence[Row]) -> Fitted:
-    """Train `lm` on the chosen answers; the model in `lm` is changed."""
-    encoded = [row.chosen for row in rows]
-    ignored = -100
-    columns = {
-        "input_ids": [[*e.prompt_ids, *e.answer_ids] for e in encoded],
-        "labels": [[ignored] * len(e.prompt_ids) + list(e.answer_ids) for e in encoded],
-    }
-
-    def collate(examples: list[dict[str, Any]]) -> dict[str, Batch]:
-        cut = [example["labels"].count(ignored) for example in examples]
-        ids = [tuple(example["input_ids"]) for example in examples]
-        chosen = [models.Encoded(i[:c], i[c:], False) for i, c in zip(ids, cut, strict=True)]
-        return {"batch": Batch(chosen, [], [])}
-
-    def terms(model: models.LanguageModel, batch: Batch) -> Mapping[str, torch.Tensor]:
-        logps = models.answer_logprobs(model, batch.chosen)
-        tokens = torch.tensor([len(row.answer_ids) for row in batch.chosen], device=logps.device)
-        return {"loss": sft.pair_losses(logps, tokens)}
-
-    args = {**_arguments(job, lm), "dataset_kwargs": {"skip_prepare_dataset": True}}
-    return _fit(job, lm, (SFTConfig, PairSFTTrainer), args, columns, terms=terms, collate=collate)
-
-
-def fit_dpo(job: Job, lm: models.LanguageModel, rows: Sequence[Row], reference: np.ndarray) -> Fitted:
-    """Train `lm` on both answers against the reference's log-probabilities `(n, 2)`; the model in `lm` is changed."""
-    assert isinstance(job.config, dpo.Config)
-    beta = job.config.beta
-    columns = {
-        "prompt_ids": [list(row.chosen.prompt_ids) for row in rows],
-        "chosen_ids": [list(row.chosen.answer_ids) for row in rows],
-        "rejected_ids": [list(row.rejected.answer_ids) for row in rows],
-        "ref_chosen_logps": reference[:, 0].tolist(),
-        "ref_rejected_logps": reference[:, 1].tolist(),
-    }
-
-    def collate(examples: list[dict[str, Any]]) -> dict[str, Batch]:
-        chosen, rejected = (
-            [models.Encoded(tuple(e["prompt_ids"]), tuple(e[name]), False) for e in examples]
-            for name in ("chosen_ids", "rejected_ids")
-        )
-        return {"batch": Batch(chosen, rejected, [[e["ref_chosen_logps"], e["ref_rejected_logps"]] for e in examples])}
-
-    def terms(model: models.LanguageModel, batch: Batch) -> Mapping[str, torch.Tensor]:
-        policy = models.answer_logprobs(model, [*batch.chosen, *batch.rejected]).reshape(2, -1).T
-        found = dpo.pair_terms(policy, torch.tensor(batch.reference, device=policy.device), beta)
-        margin = found.chosen_reward - found.rejected_reward
-        accuracy = (margin > 0).float()
-        return {**found._asdict(), "reward_margin": margin, "reward_accuracy": accuracy}
-
-    # Full fine-tuning: the flag keeps TRL from loading a second model as the reference.
-    full = job.adapter.method == "full"
-    args = {**_arguments(job, lm), "beta": beta, "loss_type": ["sigmoid"], "precompute_ref_log_probs": full}
-    return _fit(job, lm, (DPOConfig, PairDPOTrainer), args, columns, terms=terms, collate=collate)
-
-
-def _arguments(job: Job, lm: models.LanguageModel) -> dict[str, Any]:
+def arguments(job: Job, lm: models.LanguageModel) -> dict[str, Any]:
     """Every setting that decides the result, said outright: TRL's defaults differ from transformers'."""
     config = job.config
     return {
@@ -203,7 +124,7 @@ def _arguments(job: Job, lm: models.LanguageModel) -> dict[str, Any]:
     }
 
 
-def _fit(
+def fit(
     job: Job,
     lm: models.LanguageModel,
     trl: tuple[Callable[..., Any], Callable[..., Any]],
@@ -232,7 +153,8 @@ def _fit(
         args = trl[0](**arguments)
         if args.world_size == 1 and args.n_gpu > 1:
             args._n_gpu = 1  # one process trains on one device; TRL refuses torch's DataParallel
-        lora = adapters.lora_config(job.adapter) if job.adapter.method == "lora" else None
+        head = HEAD if isinstance(lm, models.RewardModel) else ""
+        lora = adapters.lora_config(job.adapter, head) if job.adapter.method == "lora" else None
         shared = {"model": lm.model, "train_dataset": data, "data_collator": collate, "peft_config": lora}
         trainer = trl[1](lm, terms, step, args=args, **shared)
         assert len(trainer.train_dataset) == len(data), f"TRL kept {len(trainer.train_dataset)} of {len(data)} rows"

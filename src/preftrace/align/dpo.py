@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from preftrace.align._train import Trained
 
 VERSION = 1
+POLICY = True
 LOSS = "mean over pairs of -log sigmoid(beta D), log-probabilities summed over the answer's tokens"
 
 
@@ -62,12 +63,12 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     """Train on all usable pairs; see `preftrace.align`."""
     import torch
 
-    from preftrace.align import _rows, _train, _trainers
+    from preftrace.align import _fits, _rows, _train
 
     rows = _rows.prepare(job, lm)
     reference = _reference(job, lm, [*rows.train, *rows.holdout])
     count = len(rows.train)
-    fitted = _trainers.fit_dpo(job, lm, rows.train, reference[:count])
+    fitted = _fits.fit_dpo(job, lm, rows.train, reference[:count])
     holdout: dict[str, float] = {}
     if rows.holdout:
         assert isinstance(job.config, Config)
@@ -79,7 +80,7 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
             "reward_margin": float(margin.mean()),
             "reward_accuracy": float((margin > 0).double().mean()),
         }
-    return _train.Trained(fitted, rows, holdout)
+    return _train.Trained(fitted, rows.counts(), rows.held_out(**holdout))
 
 
 def _reference(job: Job, lm: models.LanguageModel, rows: list[Row]) -> np.ndarray:

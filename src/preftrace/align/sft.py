@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from preftrace.align._train import Trained
 
 VERSION = 1
+POLICY = True
 LOSS = "mean over pairs of the mean over the chosen answer's tokens of -log pi(token | before)"
 
 
@@ -40,15 +41,15 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     """Train on the chosen answers of all usable pairs; see `preftrace.align`."""
     import numpy as np
 
-    from preftrace.align import _rows, _train, _trainers
+    from preftrace.align import _fits, _rows, _train
 
     rows = _rows.prepare(job, lm, both=False)
     held = [row.chosen for row in rows.holdout]
     lengths = np.array([len(row.answer_ids) for row in held], dtype=float)
     before = _train.logprobs(lm, held, "held-out pairs before sft")
-    fitted = _trainers.fit_sft(job, lm, rows.train)
+    fitted = _fits.fit_sft(job, lm, rows.train)
     holdout = {}
     if held:
         after = _train.logprobs(fitted.lm, held, "held-out pairs after sft")
         holdout = {"loss_before": float(np.mean(-before / lengths)), "loss": float(np.mean(-after / lengths))}
-    return _train.Trained(fitted, rows, holdout)
+    return _train.Trained(fitted, rows.counts(), rows.held_out(**holdout))

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from preftrace.models.prompts import encode as encode
     from preftrace.models.prompts import encode_answers as encode_answers
     from preftrace.models.prompts import render as render
+    from preftrace.models.reward import RewardModel as RewardModel
+    from preftrace.models.reward import load_reward as load_reward
+    from preftrace.models.reward import rewards as rewards
+    from preftrace.models.reward import row_rewards as row_rewards
+    from preftrace.models.reward import to_reward_model as to_reward_model
 
 _HOME = {
     "checkpoints": ("checkpoint_hash", "fingerprint", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
@@ -32,6 +37,7 @@ _HOME = {
     "loading": ("LanguageModel", "load", "load_tokenizer"),
     "logprobs": ("answer_logprobs", "completion_logprobs"),
     "prompts": ("Encoded", "encode", "encode_answers", "render"),
+    "reward": ("RewardModel", "load_reward", "rewards", "row_rewards", "to_reward_model"),
 }
 
 

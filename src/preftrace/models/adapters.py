@@ -11,13 +11,20 @@ from preftrace.config import AdapterConfig
 ADAPTER_NAME = "default"
 
 
-def lora_config(adapter: AdapterConfig) -> Any:
-    """PEFT's settings of a LoRA adapter (arXiv 2106.09685): no dropout, no bias, B starts at zero."""
+def lora_config(adapter: AdapterConfig, head: str = "") -> Any:
+    """PEFT's settings of a LoRA adapter (arXiv 2106.09685): no dropout, no bias, B starts at zero.
+
+    Args:
+        adapter: rank, scale and targets.
+        head: a sequence classifier's head, which is trained as a whole and saved with the adapter; empty: a language
+            model, which has none.
+    """
     from peft import LoraConfig
 
     targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
     scale: Any = adapter.alpha
-    return LoraConfig(r=adapter.r, lora_alpha=scale, target_modules=targets, task_type="CAUSAL_LM")
+    task = {"task_type": "SEQ_CLS", "modules_to_save": [head]} if head else {"task_type": "CAUSAL_LM"}
+    return LoraConfig(r=adapter.r, lora_alpha=scale, target_modules=targets, **task)
 
 
 def attach(model: Any, adapter: AdapterConfig, seed: int) -> Any:

@@ -53,7 +53,13 @@ class LanguageModel:
 
 
 def load(
-    checkpoint: Checkpoint, format: str = "raw", *, merge: bool = False, device: str = "auto", precision: str = "auto"
+    checkpoint: Checkpoint,
+    format: str = "raw",
+    *,
+    merge: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    auto: Any = None,
 ) -> LanguageModel:
     """Load a checkpoint for inference.
 
@@ -63,6 +69,7 @@ def load(
         merge: merge the last adapter too, so that the result is a plain model (where the next stage starts).
         device: `auto` (CUDA where there is one), or a torch device.
         precision: `auto` (bfloat16 on CUDA, float32 on the CPU), or one of `PRECISIONS`.
+        auto: transformers class that reads the weights; a causal language model's where None.
 
     Raises:
         ModelError: the model or an adapter cannot be loaded, or has no chat template that `chat` needs.
@@ -74,10 +81,14 @@ def load(
     tokenizer = load_tokenizer(checkpoint.model, format)
     # Adapters are merged in float32 at least: rounded to bfloat16, what training changed would be lost.
     dtype = PRECISIONS[chosen]
-    model = _load_weights(checkpoint.model, torch.float32 if dtype == torch.bfloat16 else dtype).to(place)
-    for i, adapter in enumerate(checkpoint.adapters):
-        last = i == len(checkpoint.adapters) - 1
-        model = _apply_adapter(model, adapter, merge=merge or not last)
+    model = _load_weights(checkpoint.model, torch.float32 if dtype == torch.bfloat16 else dtype, auto).to(place)
+    kept = () if merge else checkpoint.adapters[-1:]
+    for adapter in checkpoint.adapters[: len(checkpoint.adapters) - len(kept)]:
+        model = load_adapter(model, adapter).merge_and_unload()
+    if dtype == torch.bfloat16:
+        model = model.to(dtype)
+    for adapter in kept:
+        model = load_adapter(model, adapter)
     if chosen == "float64":
         # peft loads adapters in float32 whatever the weights are.
         model = model.double()
@@ -108,7 +119,7 @@ def load_tokenizer(model: str, format: str = "raw") -> Any:
     return tokenizer
 
 
-def _load_weights(model: str, dtype: torch.dtype) -> Any:
+def _load_weights(model: str, dtype: torch.dtype, auto: Any) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -116,22 +127,45 @@ def _load_weights(model: str, dtype: torch.dtype) -> Any:
     source, revision = locate(model)
     logging.disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
+        if auto is None and _is_classifier(source, revision):
+            raise ModelError(f"'{model}' is a classifier or reward model, which gives no answers; name a policy")
+        return (auto or AutoModelForCausalLM).from_pretrained(
+            source, revision=revision, dtype=dtype, use_safetensors=True
+        )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load the model '{model}': {_first_line(error)}") from error
 
 
-def _apply_adapter(model: Any, adapter: str, merge: bool) -> Any:
-    from peft import PeftModel
+def load_adapter(model: Any, adapter: str, scores: bool = False) -> Any:
+    """Put a saved adapter on a model.
+
+    Args:
+        model: a plain transformers model.
+        adapter: folder of the adapter.
+        scores: whether it is to be a reward model's, with its head, or a language model's.
+
+    Raises:
+        ModelError: it is not there, does not fit, or is of the other sort.
+    """
+    from peft import PeftConfig, PeftModel
     from safetensors import SafetensorError
 
     if not any(Path(adapter).glob("adapter_model*.safetensors")):
         raise ModelError(f"the adapter folder {adapter} has no adapter_model.safetensors")
     try:
-        wrapped = PeftModel.from_pretrained(model, adapter)
+        if (PeftConfig.from_pretrained(adapter).task_type == "SEQ_CLS") != scores:
+            what = "has no reward head; name a reward stage's" if scores else "is a reward model's; name a policy's"
+            raise ModelError(f"the adapter {adapter} {what}")
+        return PeftModel.from_pretrained(model, adapter)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load the adapter {adapter}: {_first_line(error)}") from error
-    return wrapped.merge_and_unload() if merge else wrapped
+
+
+def _is_classifier(source: str, revision: str | None) -> bool:
+    from transformers import AutoConfig
+
+    names = AutoConfig.from_pretrained(source, revision=revision).architectures or []
+    return any(name.endswith("ForSequenceClassification") for name in names)
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,7 @@ def answer_logprobs(lm: LanguageModel, rows: Sequence[Encoded], temperature: flo
     Returns:
         `(n,)`, at most 0, in float32 (float64 for a float64 model).
     """
-    ids, mask, answer = (tensor.to(lm.device) for tensor in _pad(rows, lm.pad_id))
+    ids, mask, answer = (tensor.to(lm.device) for tensor in pad_rows(rows, lm.pad_id))
     # The hidden state before a token predicts it.
     row, position = (answer[:, 1:]).nonzero(as_tuple=True)
     logits = _logits_at(lm, ids, mask, row, position)
@@ -67,7 +67,7 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[i
         yield batch
 
 
-def _pad(rows: Sequence[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def pad_rows(rows: Sequence[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Token ids, attention mask, and which tokens are the answer's, each `(n, t)`, padded on the right."""
     width = max(len(r.prompt_ids) + len(r.answer_ids) for r in rows)
     ids = torch.full((len(rows), width), pad_id)

@@ -143,11 +143,12 @@ class RunView:
         verticals = self._planned("verticals") or list(self.evaluations)
         lacking = [] if self.record("pairs") else ["pairs"]
         lacking += [f"align/{stage}" for stage in planned if stage not in self.trained]
-        for stage in [s for s in self.stages if s == BASE or s in planned or not planned]:
+        policies = [s for s in planned if self._kind(s) != "reward"]
+        for stage in [s for s in self.stages if s == BASE or s in policies or not planned]:
             lacking += [f"evaluate/{stage}/{v}" for v in verticals if stage not in self.evaluations.get(v, {})]
         lacking += [] if self.record("compare") else ["compare"]
         attribute = self.study.get("attribute")
-        wanted = (attribute.get("stages") or planned) if isinstance(attribute, dict) else ()
+        wanted = (attribute.get("stages") or policies) if isinstance(attribute, dict) else ()
         return lacking + [f"attribute/{stage}" for stage in wanted if stage not in self.attributed]
 
     @cached_property
@@ -155,6 +156,11 @@ class RunView:
         """Stages that were begun and not finished."""
         found = [p.relative_to(self.path).as_posix() for p in self.path.rglob(f"*{PARTIAL}") if p.is_dir()]
         return sorted(name.removesuffix(PARTIAL) for name in found)
+
+    def _kind(self, stage: str) -> str:
+        """What kind of training a planned stage is."""
+        settings = self.study["stages"][stage]
+        return str(settings.get("kind", stage)) if isinstance(settings, dict) else stage
 
     def _planned(self, part: str) -> list[str]:
         value = self.study.get(part)

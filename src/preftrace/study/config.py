@@ -67,11 +67,20 @@ class StudyConfig(Config):
         seed = self.compare.seed if "seed" in self.compare.model_fields_set else self.seed
         return self.compare.model_copy(update={"seed": seed})
 
+    def policies(self) -> list[str]:
+        """The stages that make a model which answers: all but reward models. They are evaluated and compared."""
+        return [name for name in self.order() if makes_policy(self.kinds[name])]
+
     def attributed(self) -> list[str]:
         """The stages whose influence is computed."""
         if self.attribute is None:
             return []
-        return [s for s in self.order() if self.attribute.stages is None or s in self.attribute.stages]
+        return [s for s in self.policies() if self.attribute.stages is None or s in self.attribute.stages]
+
+
+def makes_policy(kind: str) -> bool:
+    """Whether a kind of stage makes a model that answers, rather than one that scores answers."""
+    return bool(STAGES.load(kind).POLICY)
 
 
 class Problem(NamedTuple):
@@ -103,6 +112,7 @@ def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
         problems.append(Problem(("attribute",), words))
     named = values.get("stages")
     problems += _references(stages, [str(n) for n in named] if isinstance(named, Mapping) else [], values)
+    problems += _no_policies(stages, kinds, values)
     return (study, []) if study is not None and not problems else (None, problems)
 
 
@@ -175,6 +185,24 @@ def _message(fault: Mapping[str, Any], fields: Mapping[str, Any], at_top: bool) 
         return "is required"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return message if fault["type"] == "value_error" else f"{message}, got {fault['input']!r}"
+
+
+def _no_policies(
+    stages: Mapping[str, StageConfig], kinds: Mapping[str, str], values: Mapping[str, Any]
+) -> list[Problem]:
+    """Stages that start from a model that gives no answers, and influence that is asked of one."""
+    scoring = {name for name, kind in kinds.items() if not makes_policy(kind)}
+    attribute = values.get("attribute")
+    asked = attribute.get("stages") if isinstance(attribute, Mapping) else None
+    return [
+        Problem(("stages", name, "from"), f"'{config.from_}' is a reward model, which gives no answers; name a policy")
+        for name, config in stages.items()
+        if config.from_ in scoring
+    ] + [
+        Problem(("attribute", "stages"), f"'{name}' is a reward model: it is evaluated on no vertical")
+        for name in (asked if isinstance(asked, list) else [])
+        if name in scoring
+    ]
 
 
 def _references(stages: Mapping[str, StageConfig], names: Sequence[str], values: Mapping[str, Any]) -> list[Problem]:

@@ -73,7 +73,8 @@ class _Study:
         self._evaluate(BASE)
         for name in study.order():
             self._align(name, pairs)
-            self._evaluate(name)
+            if name in study.policies():
+                self._evaluate(name)
         self._step("compare", lambda out: compare_stage(self.evaluations, out, study.comparison()))
         for name in study.attributed():
             self._attribute(name)
