@@ -263,3 +263,20 @@ def test_an_adapter_that_breaks_off_is_told(tiny_folder, adapters, tmp_path):
 def test_an_unknown_precision_lists_the_known_ones(tiny_folder):
     with pytest.raises(ModelError, match="unknown precision 'int1'; known: auto, float32, bfloat16"):
         models.load(Checkpoint(str(tiny_folder)), precision="int1")
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_bfloat16_is_the_precision_of_the_weights_and_not_of_an_adapter_that_is_on(tiny_folder, tmp_path, merge):
+    """What is merged is merged in float32 first; an adapter that stays on stays float32."""
+    import torch
+
+    from preftrace.config import AdapterConfig
+    from preftrace.models import adapters
+
+    model = adapters.attach(models.load(Checkpoint(str(tiny_folder))).model, AdapterConfig(r=2), 0)
+    adapters.save_adapter(model, tmp_path / "adapter")
+    lm = models.load(Checkpoint(str(tiny_folder), (str(tmp_path / "adapter"),)), merge=merge, precision="bfloat16")
+    kinds = {"lora" in name: parameter.dtype for name, parameter in lm.model.named_parameters()}
+    assert kinds == ({False: torch.bfloat16} if merge else {False: torch.bfloat16, True: torch.float32})
+    rows = [models.encode(lm.tokenizer, "Yes?", "no", "raw")]
+    assert models.completion_logprobs(lm, rows)[0] < 0
