@@ -46,6 +46,7 @@ class Registry:
 
 SOURCES = Registry("preftrace.preferences.sources", "preference source")
 STAGES = Registry("preftrace.align", "stage kind")
+REWARDS = Registry("preftrace.rewards", "reward")
 VERTICALS = Registry("preftrace.evaluate.verticals", "vertical")
 SCORERS = Registry("preftrace.evaluate.scorers", "scorer")
 METHODS = Registry("preftrace.attribute.methods", "influence method")

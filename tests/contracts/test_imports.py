@@ -14,7 +14,7 @@ FILES = sorted(SRC.rglob("*.py"))
 FOUNDATION = ("types", "errors", "config", "registry", "artifacts", "progress")
 """Each may import those before it."""
 BELOW_ROOMS = {*FOUNDATION, "engines", "starter"}
-ROOMS_BELOW_STUDY = {"preferences", "models", "align", "evaluate", "attribute", "report"}
+ROOMS_BELOW_STUDY = {"preferences", "models", "rewards", "align", "evaluate", "attribute", "report"}
 ALLOWED = {
     **{name: set(FOUNDATION[:i]) for i, name in enumerate(FOUNDATION)},
     "starter": set(),
@@ -22,7 +22,8 @@ ALLOWED = {
     "engines": set(FOUNDATION),
     "preferences": BELOW_ROOMS,
     "models": BELOW_ROOMS,
-    "align": BELOW_ROOMS | {"preferences", "models"},
+    "rewards": BELOW_ROOMS | {"models"},
+    "align": BELOW_ROOMS | {"preferences", "models", "rewards"},
     "evaluate": BELOW_ROOMS | {"preferences", "models"},
     "attribute": BELOW_ROOMS | {"preferences", "models"},
     "report": set(FOUNDATION),

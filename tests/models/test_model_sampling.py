@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from preftrace import models
-from preftrace.models.generate import _GumbelMax, _response
+from preftrace.models.generate import _GumbelMax, _response, _until_end
 from preftrace.types import Message, Sampling
 
 HOT = Sampling(samples=2, max_new_tokens=8, temperature=1.0)
@@ -83,7 +83,9 @@ def ids(lm, text):
 
 def test_an_answer_ends_at_the_end_token(tiny):
     end, pad = tiny.tokenizer.eos_token_id, tiny.pad_id
-    answer = _response(tiny, [*ids(tiny, " Yes. "), end, pad, pad], "")
+    kept = _until_end([*ids(tiny, " Yes. "), end, pad, pad], {end})
+    assert kept == [*ids(tiny, " Yes. "), end]
+    answer = _response(tiny, kept, "")
     assert answer == models.Response("Yes.", (*ids(tiny, " Yes. "), end), True)
     assert _response(tiny, ids(tiny, " Yes"), "") == models.Response("Yes", tuple(ids(tiny, " Yes")), False)
 

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from preftrace.models.checkpoints import resolve_checkpoint as resolve_checkpoint
     from preftrace.models.checkpoints import write_checkpoint as write_checkpoint
     from preftrace.models.generate import Response as Response
+    from preftrace.models.generate import end_ids as end_ids
     from preftrace.models.generate import sample as sample
+    from preftrace.models.generate import sample_ids as sample_ids
     from preftrace.models.loading import LanguageModel as LanguageModel
     from preftrace.models.loading import load as load
     from preftrace.models.loading import load_tokenizer as load_tokenizer
     from preftrace.models.logprobs import answer_logprobs as answer_logprobs
+    from preftrace.models.logprobs import answer_states as answer_states
     from preftrace.models.logprobs import completion_logprobs as completion_logprobs
     from preftrace.models.prompts import Encoded as Encoded
     from preftrace.models.prompts import encode as encode
@@ -33,9 +36,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "checkpoints": ("checkpoint_hash", "fingerprint", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
-    "generate": ("Response", "sample"),
+    "generate": ("Response", "end_ids", "sample", "sample_ids"),
     "loading": ("LanguageModel", "load", "load_tokenizer"),
-    "logprobs": ("answer_logprobs", "completion_logprobs"),
+    "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
     "prompts": ("Encoded", "encode", "encode_answers", "render"),
     "reward": ("RewardModel", "load_reward", "rewards", "row_rewards", "to_reward_model"),
 }

@@ -44,11 +44,25 @@ def sample(
     Returns:
         n lists of `sampling.samples` responses.
     """
-    texts = [render(prompt, lm.tokenizer, lm.format) for prompt in prompts for _ in range(sampling.samples)]
+    texts = [render(prompt, lm.tokenizer, lm.format) for prompt in prompts]
     rows = [lm.tokenizer(text, add_special_tokens=lm.format == "raw")["input_ids"] for text in texts]
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[lm.pad_id] * (width - len(row)) + row for row in rows], device=lm.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=lm.device)
+    stops = [RAW_STOP if lm.format == "raw" and not isinstance(p, str) else "" for p in prompts]
+    drawn = sample_ids(lm, rows, sampling, seeds)
+    return [[_response(lm, ids, stop) for ids in answers] for answers, stop in zip(drawn, stops, strict=True)]
+
+
+def sample_ids(
+    lm: LanguageModel, rows: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[Sequence[int]]
+) -> list[list[list[int]]]:
+    """Draw `sampling.samples` answers to each row of prompt tokens, all in one batch; see `sample`.
+
+    Returns:
+        n lists of `sampling.samples` answers as tokens, each up to its end token (included) or the token limit.
+    """
+    repeated = [list(row) for row in rows for _ in range(sampling.samples)]
+    width = max(len(row) for row in repeated)
+    ids = torch.tensor([[lm.pad_id] * (width - len(row)) + row for row in repeated], device=lm.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in repeated], device=lm.device)
     flat_seeds = [seed for row in seeds for seed in row[: sampling.samples]]
     with torch.inference_mode(), lm.autocast():
         output = lm.model.generate(
@@ -57,9 +71,13 @@ def sample(
             generation_config=_settings(lm, sampling),
             logits_processor=_processors(sampling.temperature, flat_seeds),
         )
-    stops = [RAW_STOP if lm.format == "raw" and not isinstance(p, str) else "" for p in prompts]
-    answers = [_response(lm, row, stops[i // sampling.samples]) for i, row in enumerate(output[:, width:].tolist())]
+    ends = set(end_ids(lm))
+    answers = [_until_end(row, ends) for row in output[:, width:].tolist()]
     return [answers[i : i + sampling.samples] for i in range(0, len(answers), sampling.samples)]
+
+
+def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+    return next((ids[: i + 1] for i, token in enumerate(ids) if token in ends), ids)
 
 
 def end_ids(lm: LanguageModel) -> list[int]:
@@ -94,11 +112,10 @@ class _GumbelMax:
         return noisy
 
 
-def _response(lm: LanguageModel, ids: list[int], stop: str) -> Response:
-    ends = [i for i, token in enumerate(ids) if token in end_ids(lm)]
-    kept = ids[: ends[0] + 1] if ends else ids
-    text = lm.tokenizer.decode(kept[:-1] if ends else kept, skip_special_tokens=True)
+def _response(lm: LanguageModel, kept: list[int], stop: str) -> Response:
+    ended = kept[-1] in end_ids(lm)
+    text = lm.tokenizer.decode(kept[:-1] if ended else kept, skip_special_tokens=True)
     if not stop or stop not in text:
-        return Response(text.strip(), tuple(kept), bool(ends))
+        return Response(text.strip(), tuple(kept), ended)
     cut = next(i for i in range(1, len(kept) + 1) if stop in lm.tokenizer.decode(kept[:i], skip_special_tokens=True))
     return Response(text.split(stop)[0].strip(), tuple(kept[:cut]), True)

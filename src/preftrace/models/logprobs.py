@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,14 +24,36 @@ def answer_logprobs(lm: LanguageModel, rows: Sequence[Encoded], temperature: flo
     Returns:
         `(n,)`, at most 0, in float32 (float64 for a float64 model).
     """
+    found = answer_states(lm, rows)
+    losses = F.cross_entropy(found.logits / temperature, found.tokens, reduction="none")
+    return torch.zeros(len(rows), dtype=losses.dtype, device=losses.device).index_add(0, found.row, -losses)
+
+
+class AnswerStates(NamedTuple):
+    """All answer tokens of a batch, flattened: m of them, row after row, in order.
+
+    Attributes:
+        row: `(m,)` the row that a token belongs to.
+        tokens: `(m,)` its id.
+        logits: `(m, v)` of the position that predicts it, in float32 at least.
+        hidden: `(m, d)` what the output head was given there.
+    """
+
+    row: torch.Tensor
+    tokens: torch.Tensor
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+def answer_states(lm: LanguageModel, rows: Sequence[Encoded]) -> AnswerStates:
+    """One forward pass; logits exist only where an answer token is predicted. Differentiable."""
     ids, mask, answer = (tensor.to(lm.device) for tensor in pad_rows(rows, lm.pad_id))
     # The hidden state before a token predicts it.
     row, position = (answer[:, 1:]).nonzero(as_tuple=True)
-    logits = _logits_at(lm, ids, mask, row, position)
+    logits, hidden = _logits_at(lm, ids, mask, row, position)
+    # Flattened, for the loss: with the classes in dimension 1 the CPU kernel is several times slower and less exact.
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    # The flattened form: with the classes in dimension 1 the CPU kernel is several times slower and less exact.
-    losses = F.cross_entropy(wide / temperature, ids[row, position + 1], reduction="none")
-    return torch.zeros(len(rows), dtype=losses.dtype, device=losses.device).index_add(0, row, -losses)
+    return AnswerStates(row, ids[row, position + 1], wide, hidden)
 
 
 def completion_logprobs(
@@ -83,18 +106,20 @@ def pad_rows(rows: Sequence[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.
 
 def _logits_at(
     lm: LanguageModel, ids: torch.Tensor, mask: torch.Tensor, row: torch.Tensor, position: torch.Tensor
-) -> torch.Tensor:
-    """Logits `(m, v)` at m positions only: the output head never sees the others.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits `(m, v)` and hidden states `(m, d)` at m positions only: the output head never sees the others.
 
     Whatever a model does to its logits after the head (scaling, capping) is elementwise, so it holds for these too.
     """
+    seen: list[torch.Tensor] = []
 
     def gather(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (inputs[0][row, position].unsqueeze(0),)
+        seen.append(inputs[0][row, position])
+        return (seen[0].unsqueeze(0),)
 
     handle = lm.model.get_output_embeddings().register_forward_pre_hook(gather)
     try:
         logits: torch.Tensor = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     finally:
         handle.remove()
-    return logits[0]
+    return logits[0], seen[0]
