@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field
 
@@ -39,6 +41,18 @@ class StageConfig(Config):
     report_to: str | tuple[str, ...] = Field(
         "none", description="trackers given to TRL as they are: none, tensorboard, wandb, trackio, mlflow"
     )
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of the stages of a study that must be done before this one."""
+        return (self.from_,)
+
+    def located(self, folders: Mapping[str, Path]) -> Self:
+        """These settings with other stages of a study named by their folders."""
+        return self
+
+    def digests(self) -> dict[str, str]:
+        """Content hashes of what this stage is made from besides its pairs and its checkpoint."""
+        return {}
 
     def rate(self, adapter: AdapterConfig) -> float:
         """The learning rate in use."""

@@ -52,7 +52,9 @@ def run(
     _check_trackers(config.report_to)
     stage = {**config.identity(), "learning_rate": config.rate(adapter)}
     settings = {"stage": stage, "adapter": adapter.identity(), "format": format, "seed": seed}
-    spec = artifacts.StageSpec(kind, f"align/{out.name}", STAGES.load(kind).VERSION, settings, inputs)
+    spec = artifacts.StageSpec(
+        kind, f"align/{out.name}", STAGES.load(kind).VERSION, settings, {**inputs, **config.digests()}
+    )
 
     def make(work: Path) -> Mapping[str, Any]:
         job = Job(

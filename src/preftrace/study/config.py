@@ -53,11 +53,11 @@ class StudyConfig(Config):
     workers: int = Field(1, ge=1, description="processes that share the work; results do not depend on it")
 
     def order(self) -> list[str]:
-        """The stages, each after the one it starts from; otherwise as in the file."""
+        """The stages, each after those it needs; otherwise as in the file."""
         done = [BASE]
         left = list(self.stages)
         while left:
-            ready = next(name for name in left if self.stages[name].from_ in done)
+            ready = next(name for name in left if set(self.stages[name].needs()) <= set(done))
             done.append(ready)
             left.remove(ready)
         return done[1:]
@@ -194,15 +194,26 @@ def _no_policies(
     scoring = {name for name, kind in kinds.items() if not makes_policy(kind)}
     attribute = values.get("attribute")
     asked = attribute.get("stages") if isinstance(attribute, Mapping) else None
-    return [
-        Problem(("stages", name, "from"), f"'{config.from_}' is a reward model, which gives no answers; name a policy")
-        for name, config in stages.items()
-        if config.from_ in scoring
-    ] + [
-        Problem(("attribute", "stages"), f"'{name}' is a reward model: it is evaluated on no vertical")
-        for name in (asked if isinstance(asked, list) else [])
-        if name in scoring
-    ]
+    return (
+        [
+            Problem(
+                ("stages", name, "from"), f"'{config.from_}' is a reward model, which gives no answers; name a policy"
+            )
+            for name, config in stages.items()
+            if config.from_ in scoring
+        ]
+        + [
+            Problem(("stages", name, "reward"), f"'{need}' is a policy, not a reward stage")
+            for name, config in stages.items()
+            for need in config.needs()[1:]
+            if need in kinds and need not in scoring
+        ]
+        + [
+            Problem(("attribute", "stages"), f"'{name}' is a reward model: it is evaluated on no vertical")
+            for name in (asked if isinstance(asked, list) else [])
+            if name in scoring
+        ]
+    )
 
 
 def _references(stages: Mapping[str, StageConfig], names: Sequence[str], values: Mapping[str, Any]) -> list[Problem]:
@@ -215,16 +226,22 @@ def _references(stages: Mapping[str, StageConfig], names: Sequence[str], values:
     """
     known = ", ".join([BASE, *(name for name in names if name != BASE)])
     problems = [
-        Problem(("stages", name, "from"), f"'{config.from_}' is not a stage; known: {known}")
+        Problem(
+            ("stages", name, "from" if need == config.from_ else "reward"), f"'{need}' is not a stage; known: {known}"
+        )
         for name, config in stages.items()
-        if config.from_ != BASE and config.from_ not in names
+        for need in config.needs()
+        if need != BASE and need not in names
     ]
     for name in stages:
-        seen, at = {name}, stages[name].from_
-        while at in stages and at not in seen:
-            seen.add(at)
-            at = stages[at].from_
-        if at == name:
+        seen: set[str] = set()
+        ahead = list(stages[name].needs())
+        while ahead:
+            at = ahead.pop()
+            if at in stages and at not in seen:
+                seen.add(at)
+                ahead += stages[at].needs()
+        if name in seen:
             problems.append(Problem(("stages", name, "from"), "starts from itself, through the stages it names"))
     attribute = values.get("attribute")
     asked = attribute.get("stages") if isinstance(attribute, Mapping) else None

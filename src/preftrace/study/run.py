@@ -91,7 +91,8 @@ class _Study:
         return record
 
     def _align(self, name: str, pairs: StageRecord) -> None:
-        study, config = self.study, self.study.stages[name]
+        study = self.study
+        config = study.stages[name].located({other: self.out / "align" / other for other in study.stages})
         start, digest = self.checkpoints[config.from_]
         inputs = {"pairs": pairs.content, "checkpoint": digest}
         record = self._step(

@@ -1,0 +1,336 @@
+"""PPO's loop: rollouts, updates, saves. The algorithm is described in `ppo.py`, its mathematics in `_ppo_maths.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from preftrace import artifacts, models, progress, rewards
+from preftrace.align import _ppo_maths as maths
+from preftrace.align import _saves, ppo
+from preftrace.align._job import Job
+from preftrace.align._train import Fitted, Trained
+from preftrace.errors import ConfigError, DataError, UserError
+from preftrace.models import adapters
+from preftrace.models.prompts import Encoded
+from preftrace.types import Pair, Sampling
+
+STATE, TENSORS = "state.json", "tensors.safetensors"
+
+
+class Tokens(NamedTuple):
+    """Of every answer token, `(n, T)`: log pi, value, entropy in nats; and where there is one."""
+
+    logps: torch.Tensor
+    values: torch.Tensor
+    entropy: torch.Tensor
+    mask: torch.Tensor
+
+
+class Rollout(NamedTuple):
+    """Answers of one step and what their update needs; tensors are `(n, T)` but for `scores` `(n,)`."""
+
+    rows: list[Encoded]
+    answers: list[rewards.Answer]
+    scores: torch.Tensor
+    old: Tokens
+    kl: torch.Tensor
+    advantage: torch.Tensor
+    returns: torch.Tensor
+
+
+@dataclass
+class State:
+    """What a step changes besides the weights: enough to go on from, with the weights and the optimiser."""
+
+    step: int = 0
+    kl_coef: float = 0.0
+    moments: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    curves: list[dict[str, float]] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Policy:
+    """The model with its adapter, the value head, and their optimiser.
+
+    Args:
+        job: the training job.
+        lm: the model that training starts from; it is changed.
+    """
+
+    def __init__(self, job: Job, lm: models.LanguageModel) -> None:
+        assert isinstance(job.config, ppo.Config)
+        self.config = job.config
+        self.lm = replace(lm, model=adapters.attach(lm.model, job.adapter, job.seed).eval())
+        width = self.lm.model.get_output_embeddings().in_features
+        self.head = torch.nn.Linear(width, 1, device=lm.device)
+        torch.nn.init.zeros_(self.head.weight)
+        torch.nn.init.zeros_(self.head.bias)
+        self.adapter = [parameter for parameter in self.lm.model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": self.adapter, "rate": job.config.rate(job.adapter), "weight_decay": job.config.weight_decay},
+            {"params": list(self.head.parameters()), "rate": job.config.value_learning_rate, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups)
+
+    def tokens(self, rows: Sequence[Encoded], width: int) -> Tokens:
+        """One forward pass. Differentiable in log pi and the values."""
+        found = models.answer_states(self.lm, rows)
+        logps = (found.logits / self.config.temperature).log_softmax(-1)
+        with torch.no_grad():
+            entropy = -(logps.exp() * logps).sum(-1)
+        features = torch.nn.functional.layer_norm(found.hidden.float(), found.hidden.shape[-1:])
+        lengths = [len(row.answer_ids) for row in rows]
+        at = (found.row, torch.cat([torch.arange(n, device=found.row.device) for n in lengths]))
+        empty = torch.zeros(len(rows), width, device=found.row.device)
+        chosen = logps.gather(-1, found.tokens[:, None])[:, 0]
+        values = self.head(features)[:, 0]
+        mask = empty.bool().index_put(at, torch.ones_like(found.row, dtype=torch.bool))
+        logp, value, spread = (empty.index_put(at, x.float()) for x in (chosen, values, entropy))
+        return Tokens(logp, value, spread, mask)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All that training changes."""
+        return [*self.adapter, *self.head.parameters()]
+
+
+def train(job: Job, lm: models.LanguageModel) -> Trained:
+    """The `train` of the ppo stage."""
+    config = job.config
+    assert isinstance(config, ppo.Config)
+    if job.adapter.method != "lora":
+        raise ConfigError(["adapter.method: ppo needs lora: its reference is the model with the adapter off"], job.kind)
+    reward = rewards.build(config.reward, job.format)
+    prompts, held = _prompts(job, lm, "train"), _prompts(job, lm, "holdout")
+    if not prompts:
+        raise DataError(f"{job.kind}: there is no prompt in {job.pairs}.")
+    steps = max(1, round(config.epochs * len(prompts) / config.rollouts))
+    policy = Policy(job, lm)
+    state = _resume(job, policy)
+    with progress.bar(f"train {job.final.name}", total=steps, done=state.step) as advance:
+        for step in range(state.step, steps):
+            _step(job, policy, state, step, steps, prompts, reward)
+            if (step + 1) % config.save_steps == 0 and step + 1 < steps:
+                _save(job, policy, state)
+            advance()
+    _write(job, policy, state)
+    cut = sum(row.truncated for _, row in prompts)
+    counts = {"pairs_used": len(prompts), "pairs_unused": {}, "truncated": cut, "kl_coef": state.kl_coef}
+    fitted = Fitted(policy.lm, pa.Table.from_pylist(state.curves), sum(t.numel() for t in policy.tensors()))
+    return Trained(fitted, counts, _held_out(job, policy, held, reward))
+
+
+def _prompts(job: Job, lm: models.LanguageModel, split: Literal["train", "holdout"]) -> list[tuple[Pair, Encoded]]:
+    """The distinct prompts of a split, cut from the left so that an answer fits behind them."""
+    from preftrace.preferences.stage import load_pairs
+
+    config = job.config
+    assert isinstance(config, ppo.Config)
+    room = config.max_length - config.max_new_tokens
+    if room < 1:
+        raise ConfigError(["max_length: must be above max_new_tokens"], job.kind)
+    found: dict[str, tuple[Pair, Encoded]] = {}
+    for pair in load_pairs(job.pairs, split):
+        text = models.render(pair.prompt, lm.tokenizer, job.format)
+        ids = lm.tokenizer(text, add_special_tokens=job.format == "raw")["input_ids"]
+        found.setdefault(text, (pair, Encoded(tuple(ids[-room:]), (), len(ids) > room)))
+    return list(found.values())
+
+
+def _chosen(job: Job, step: int, count: int, rollouts: int) -> list[int]:
+    """The prompts of a step: each pass over them is a permutation of its own."""
+    at = range(step * rollouts, (step + 1) * rollouts)
+    orders = {p: np.random.default_rng([job.seed, 1, p]).permutation(count) for p in {i // count for i in at}}
+    return [int(orders[i // count][i % count]) for i in at]
+
+
+def _step(
+    job: Job,
+    policy: Policy,
+    state: State,
+    step: int,
+    steps: int,
+    prompts: Sequence[tuple[Pair, Encoded]],
+    reward: rewards.Reward,
+) -> None:
+    config = policy.config
+    drawn = [prompts[i] for i in _chosen(job, step, len(prompts), config.rollouts)]
+    rows, answers = _draw(policy, drawn, [job.seed, 2, step])
+    rollout = _rollout(policy, state, rows, answers, reward)
+    rate = _rate(config, step, steps)
+    for group in policy.optimizer.param_groups:
+        group["lr"] = group["rate"] * rate
+    logs = _update(policy, rollout, [job.seed, 3, step])
+    lengths = rollout.old.mask.sum(1).float()
+    logs |= {
+        "reward": float(rollout.scores.mean()),
+        "kl": float(rollout.kl.sum(1).mean()),
+        "kl_coef": state.kl_coef,
+        "entropy": float(maths.masked_mean(rollout.old.entropy, rollout.old.mask)),
+        "explained_variance": maths.explained_variance(rollout.old.values, rollout.returns, rollout.old.mask),
+        "answer_tokens": float(lengths.mean()),
+        "ended": float(np.mean([answer.ended for answer in answers])),
+        "learning_rate": config.rate(job.adapter) * rate,
+    }
+    if problem := ppo.fault(logs, config):
+        raise UserError(f"{job.final.name}: at step {step + 1} {problem}. Its last good save is kept in {job.work}.")
+    if config.kl_target is not None:
+        state.kl_coef = maths.next_coefficient(state.kl_coef, logs["kl"], config.kl_target)
+    state.step = step + 1
+    state.curves.append({"step": step + 1, "epoch": (step + 1) * config.rollouts / len(prompts), **logs})
+    for (pair, _), answer, score in zip(drawn[: config.log_answers], answers, rollout.scores.tolist(), strict=False):
+        state.answers.append({"step": step + 1, "pair_id": pair.id, "answer": answer.text, "reward": score})
+
+
+def _draw(
+    policy: Policy, drawn: Sequence[tuple[Pair, Encoded]], seed: list[int]
+) -> tuple[list[Encoded], list[rewards.Answer]]:
+    """One answer to each prompt."""
+    config, lm = policy.config, policy.lm
+    seeds = [[int(s)] for s in np.random.default_rng(seed).integers(2**62, size=len(drawn))]
+    how = Sampling(1, config.max_new_tokens, config.temperature)
+    found = models.sample_ids(lm, [row.prompt_ids for _, row in drawn], how, seeds)
+    ends = set(models.end_ids(lm))
+    rows, answers = [], []
+    for (pair, row), (ids,) in zip(drawn, found, strict=True):
+        ended = ids[-1] in ends
+        text = lm.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True).strip()
+        rows.append(row._replace(answer_ids=tuple(ids)))
+        answers.append(rewards.Answer(pair.prompt, text, ended))
+    return rows, answers
+
+
+def _rollout(
+    policy: Policy, state: State, rows: list[Encoded], answers: list[rewards.Answer], reward: rewards.Reward
+) -> Rollout:
+    config, device = policy.config, policy.lm.device
+    scores = torch.tensor(reward(answers), dtype=torch.float32, device=device)
+    width = max(len(row.answer_ids) for row in rows)
+    with torch.no_grad(), policy.lm.autocast():
+        old = _batched(policy, rows, width)
+        with policy.lm.model.disable_adapter():
+            reference = _batched(policy, rows, width).logps
+    kl = maths.kl_terms(old.logps, reference, config.kl_form) * old.mask
+    deviation = 1.0
+    if config.scale_reward:
+        state.moments, deviation = ppo.running_deviation(state.moments, scores.double())
+    held = (scores / deviation).clamp(-config.reward_clip, config.reward_clip)
+    held = held - config.eos_penalty * torch.tensor([not a.ended for a in answers], device=device)
+    shaped = maths.token_rewards(held, kl, state.kl_coef, old.mask)
+    advantage, returns = maths.advantages(shaped, old.values, old.mask, config.gamma, config.lam)
+    if config.whiten:
+        advantage = maths.whiten(advantage, old.mask)
+    return Rollout(rows, answers, scores, old, kl, advantage, returns)
+
+
+def _batched(policy: Policy, rows: Sequence[Encoded], width: int) -> Tokens:
+    """Without gradients, in batches of like length."""
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i].prompt_ids) - len(rows[i].answer_ids))
+    size = policy.config.batch_size
+    parts = [policy.tokens([rows[i] for i in order[at : at + size]], width) for at in range(0, len(rows), size)]
+    back = torch.tensor(np.argsort(order), device=policy.lm.device)
+    return Tokens(*(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True)))
+
+
+def _update(policy: Policy, rollout: Rollout, seed: list[int]) -> dict[str, float]:
+    """All passes over one step's answers; returns the means of what was seen, and the highest ratio."""
+    config, seen = policy.config, []
+    size = config.batch_size * config.gradient_accumulation
+    generator = np.random.default_rng(seed)
+    for _ in range(config.ppo_epochs):
+        order = generator.permutation(len(rollout.rows))
+        for at in range(0, len(order), size):
+            seen.append(_minibatch(policy, rollout, order[at : at + size].tolist()))
+    logs = {name: float(np.mean([one[name] for one in seen])) for name in seen[0]}
+    return logs | {"ratio": max(one["ratio"] for one in seen)}
+
+
+def _minibatch(policy: Policy, rollout: Rollout, chosen: list[int]) -> dict[str, float]:
+    config, width = policy.config, rollout.old.mask.shape[1]
+    total = rollout.old.mask[chosen].sum()
+    logs = dict.fromkeys(("loss", "policy_loss", "value_loss", "ratio", "clip_fraction"), 0.0)
+    chosen = sorted(chosen, key=lambda i: -len(rollout.rows[i].prompt_ids) - len(rollout.rows[i].answer_ids))
+    for at in range(0, len(chosen), config.batch_size):
+        part = chosen[at : at + config.batch_size]
+        with torch.enable_grad(), policy.lm.autocast():
+            now = policy.tokens([rollout.rows[i] for i in part], width)
+        old, share = Tokens(*(tensor[part] for tensor in rollout.old)), rollout.old.mask[part].sum() / total
+        surrogate = maths.policy_loss(now.logps, old.logps, rollout.advantage[part], now.mask, config.clip)
+        value = maths.value_loss(now.values, old.values, rollout.returns[part], now.mask, config.value_clip)
+        loss = (surrogate.loss + config.value_coef * value) * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        found = (loss / share, surrogate.loss, value, surrogate.ratio, surrogate.clipped)
+        for name, number in zip(list(logs), found, strict=True):
+            logs[name] += float((number * share).detach())
+    most = config.max_grad_norm or float("inf")
+    logs["grad_norm"] = float(torch.nn.utils.clip_grad_norm_(policy.tensors(), most))
+    policy.optimizer.step()
+    policy.optimizer.zero_grad()
+    return logs
+
+
+def _rate(config: ppo.Config, step: int, steps: int) -> float:
+    """Share of the highest learning rate at a step."""
+    from transformers import get_scheduler
+
+    dummy = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    warmup = int(config.warmup * steps)
+    schedule: Any = get_scheduler(config.scheduler, dummy, num_warmup_steps=warmup, num_training_steps=steps)
+    return float(schedule.lr_lambdas[0](step + 1 if warmup else step))
+
+
+def _save(job: Job, policy: Policy, state: State) -> None:
+    folder = job.work / _saves.FOLDER / f"{_saves.PREFIX}{state.step}"
+    moments = policy.optimizer.state
+    tensors: dict[str, np.ndarray] = {}
+    for i, tensor in enumerate(policy.tensors()):
+        parts = {"value": tensor.detach(), **{k: moments[tensor][k] for k in ("step", "exp_avg", "exp_avg_sq")}}
+        tensors |= {f"{i}.{name}": part.cpu().numpy() for name, part in parts.items()}
+    artifacts.write_tensors(folder / TENSORS, tensors)
+    values = {"step": state.step, "kl_coef": state.kl_coef, "moments": list(state.moments)}
+    artifacts.write_json(folder / STATE, values | {"curves": state.curves, "answers": state.answers})
+    _saves.mark(folder)
+
+
+def _resume(job: Job, policy: Policy) -> State:
+    """The state of the last complete save, its tensors put in place; a fresh one where there is none."""
+    save = _saves.latest(job.work / _saves.FOLDER)
+    if save is None:
+        return State(kl_coef=policy.config.kl_coef)
+    values, tensors = artifacts.read_json(save / STATE), artifacts.read_tensors(save / TENSORS)
+    for i, tensor in enumerate(policy.tensors()):
+        parts = {k: torch.from_numpy(tensors[f"{i}.{k}"]) for k in ("step", "exp_avg", "exp_avg_sq")}
+        policy.optimizer.state[tensor] = {k: p if k == "step" else p.to(tensor.device) for k, p in parts.items()}
+        with torch.no_grad():
+            tensor.copy_(torch.from_numpy(tensors[f"{i}.value"]))
+    curves = [{k: float("nan") if v is None else v for k, v in row.items()} for row in values["curves"]]
+    return State(values["step"], values["kl_coef"], tuple(values["moments"]), curves, values["answers"])
+
+
+def _write(job: Job, policy: Policy, state: State) -> None:
+    head = {name: value.detach().cpu().numpy() for name, value in policy.head.named_parameters()}
+    artifacts.write_tensors(job.work / "value_head.safetensors", head)
+    kinds = {"step": pa.int64(), "pair_id": pa.string(), "answer": pa.string(), "reward": pa.float64()}
+    artifacts.write_table(job.work / "answers.parquet", pa.Table.from_pylist(state.answers, schema=pa.schema(kinds)))
+
+
+def _held_out(job: Job, policy: Policy, held: Sequence[tuple[Pair, Encoded]], reward: rewards.Reward) -> dict[str, Any]:
+    """Mean reward of one answer to each held-out prompt before and after, and the paired difference (Student's t)."""
+    from scipy import stats
+
+    if not held:
+        return {"n": 0}
+    seed = [job.seed, 4]
+    with policy.lm.model.disable_adapter():
+        before = np.array(reward(_draw(policy, held, seed)[1]))
+    after = np.array(reward(_draw(policy, held, seed)[1]))
+    n, gaps = len(held), after - before
+    mean = float(gaps.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * stats.sem(gaps)) if n > 1 else float("nan")
+    found = {"n": n, "reward_before": float(before.mean()), "reward": float(after.mean()), "reward_change": mean}
+    return found | {"reward_change_interval": [mean - half, mean + half] if n > 1 else None}

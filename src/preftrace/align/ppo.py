@@ -1,0 +1,121 @@
+"""Proximal policy optimisation of a language model against a reward (arXiv 1707.06347; for answers: arXiv 1909.08593).
+
+One step:
+1. draw an answer to each of `rollouts` prompts, from the very distribution that the ratio assumes (no top-k, no top-p);
+2. score the answers; log pi, log pi_ref (the adapter off) and values of every answer token, without gradients;
+3. token rewards (KL to the reference at every token, the score at the last), advantages, whitened;
+4. `ppo_epochs` passes over the answers in minibatches: clipped policy loss + `value_coef` x clipped value loss.
+
+One backbone does everything: the policy is its adapter, the reference is the adapter off, the value a scalar head on
+the policy's hidden states. Departures from the papers and from TRL's former trainer:
+1. The value head reads the hidden state after a parameter-free layer norm, so that one learning rate fits any backbone,
+   and starts at zero: the first step's advantages are returns.
+2. Log-probabilities are those of the training forward pass, temperature included, never those of generation.
+3. Every draw has its own seed made from (seed, step, row): nothing has to be restored when a killed run goes on.
+4. Losses are means over the tokens of a whole minibatch, however it is split into passes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from preftrace import rewards
+from preftrace.align._config import StageConfig
+
+if TYPE_CHECKING:
+    from preftrace import models
+    from preftrace.align._job import Job
+    from preftrace.align._train import Trained
+
+VERSION = 1
+POLICY = True
+LOSS = "clipped policy surrogate on whitened advantages + value_coef x clipped value loss, means over tokens"
+
+
+class Config(StageConfig):
+    """Settings of PPO. `epochs` counts passes over the prompts; `batch_size` is answers in one pass of the model."""
+
+    # Where the reward lies is no part of the identity: what it computes is, by `digests`.
+    SPEED: ClassVar[frozenset[str]] = StageConfig.SPEED | {"reward"}
+    RATES: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}
+
+    from_: str = Field("sft", alias="from", description="the stage whose model this one starts from; base: none")
+    reward: str = Field(
+        min_length=1, description="a reward stage of the study, stage:FOLDER of one, or python:FILE.py:FUNCTION"
+    )
+    rollouts: int = Field(16, ge=1, description="prompts answered in one step")
+    ppo_epochs: int = Field(2, ge=1, description="passes over the answers of one step")
+    max_new_tokens: int = Field(32, ge=1, description="most tokens of an answer")
+    temperature: float = Field(1.0, gt=0, description="of the sampled distribution, which is the one that is trained")
+    kl_coef: float = Field(0.05, ge=0, description="strength of the hold to the reference")
+    kl_target: float | None = Field(None, gt=0, description="KL in nats an answer that kl_coef is steered to (none)")
+    kl_form: Literal["k1", "k3"] = Field("k1", description="k1: log ratio, unbiased; k3: never negative")
+    gamma: float = Field(1.0, gt=0, le=1, description="discount from token to token")
+    lam: float = Field(0.95, ge=0, le=1, description="of the advantage estimate: 0 one step, 1 the whole return")
+    clip: float = Field(0.2, gt=0, description="how far the ratio may move before its gradient stops")
+    value_clip: float = Field(0.2, gt=0, description="how far a value may move in one step")
+    value_coef: float = Field(0.1, ge=0, description="weight of the value loss")
+    value_learning_rate: float = Field(1e-2, gt=0, description="highest learning rate of the value head")
+    whiten: bool = Field(True, description="shift and scale advantages to mean 0 and variance 1")
+    scale_reward: bool = Field(True, description="divide scores by their running standard deviation")
+    reward_clip: float = Field(10.0, gt=0, description="scaled scores are held within this")
+    eos_penalty: float = Field(0.0, ge=0, description="taken off the scaled score of an answer without an end token")
+    stop_kl: float = Field(100.0, gt=0, description="stop when the KL of a step is above this, in nats an answer")
+    stop_ratio: float = Field(10.0, gt=1, description="stop when a minibatch's mean ratio is above this")
+    log_answers: int = Field(2, ge=0, description="answers of each step that are kept in answers.parquet")
+
+    def needs(self) -> tuple[str, ...]:
+        """The stage it starts from, and the reward stage."""
+        return (self.from_,) if ":" in self.reward else (self.from_, self.reward)
+
+    def located(self, folders: Mapping[str, Path]) -> Config:
+        """With the folder of the reward stage in place of its name."""
+        if self.reward not in folders:
+            return self
+        return self.model_copy(update={"reward": f"stage:{folders[self.reward]}"})
+
+    def digests(self) -> dict[str, str]:
+        """Of what computes the reward."""
+        return {"reward": rewards.digest(self.reward)}
+
+
+def train(job: Job, lm: models.LanguageModel) -> Trained:
+    """Train on the prompts of the training pairs; see `preftrace.align`. Writes `answers.parquet` and the value head.
+
+    Raises:
+        ConfigError: `adapter.method` is full, or the reward cannot be found.
+        UserError: the training diverged; the message says which setting to change.
+    """
+    from preftrace.align import _ppo_run
+
+    return _ppo_run.train(job, lm)
+
+
+def fault(logs: dict[str, float], config: Config) -> str:
+    """What is wrong with a step's numbers and which setting to change, or "" where nothing is."""
+    wrong = [name for name in ("loss", "grad_norm", "reward", "kl", "ratio") if not math.isfinite(logs[name])]
+    if wrong:
+        return f"its {wrong[0].replace('_', ' ')} is {logs[wrong[0]]}; lower learning_rate or look at the reward"
+    if logs["kl"] > config.stop_kl:
+        return f"the KL to the reference is {logs['kl']:.3g} nats an answer; raise kl_coef or lower learning_rate"
+    if logs["ratio"] > config.stop_ratio:
+        return f"the mean ratio is {logs['ratio']:.3g}; lower learning_rate or ppo_epochs"
+    return ""
+
+
+def running_deviation(moments: tuple[float, float, float], scores: Any) -> tuple[tuple[float, float, float], float]:
+    """Count, mean and summed squares after more scores, and the standard deviation (1 where it is 0).
+
+    Chan et al. (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
+    """
+    count, mean, squares = moments
+    n, own = len(scores), float(scores.mean())
+    gap, total = own - mean, count + n
+    squares += float(((scores - own) ** 2).sum()) + gap**2 * count * n / total
+    deviation = math.sqrt(squares / (total - 1)) if total > 1 else 0.0
+    return (total, mean + gap * n / total, squares), deviation if deviation > 0 else 1.0

@@ -1,0 +1,89 @@
+"""The ppo stage on a tiny model: it learns a rule, holds to the reference, and a kill changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from preftrace import artifacts, models
+from preftrace.align import _ppo_run
+from preftrace.errors import ConfigError, UserError
+
+RULE = """
+def vowels(texts, answers):
+    return [sum(c in "aeiou" for c in answer) / max(len(answer), 1) for answer in answers]
+
+def broken(texts):
+    return [float("nan") for _ in texts]
+"""
+SMALL = {"rollouts": 4, "max_new_tokens": 6, "epochs": 2, "batch_size": 2, "ppo_epochs": 2}
+
+
+@pytest.fixture
+def rule(tmp_path):
+    (tmp_path / "rules.py").write_text(RULE)
+    return f"python:{tmp_path / 'rules.py'}:vowels"
+
+
+def test_it_logs_every_step_and_leaves_a_policy_a_value_head_and_answers(stage, toy, rule):
+    record = stage("ppo", toy, reward=rule, **SMALL)
+    curves = artifacts.read_table(record.folder / "curves.parquet").to_pydict()
+    assert curves["step"] == list(range(1, 1 + record.summary["steps"])) and record.summary["steps"] == 6
+    logged = ("reward", "kl", "entropy", "clip_fraction", "value_loss", "explained_variance", "ratio", "ended")
+    assert set(logged) < set(curves)
+    assert curves["kl"][0] == pytest.approx(0, abs=1e-5)  # the adapter starts as the reference
+    rows = artifacts.read_table(record.folder / "answers.parquet").to_pylist()
+    assert [row["step"] for row in rows] == [step for step in range(1, 7) for _ in range(2)]
+    assert artifacts.read_tensors(record.folder / "value_head.safetensors")["weight"].any()
+    assert models.load(models.read_checkpoint(record.folder)).model is not None
+    assert record.summary["holdout"]["n"] == 3
+
+
+def test_a_crash_and_a_second_run_equal_one_run(stage, toy, rule, monkeypatch):
+    settings = {"reward": rule, "save_steps": 2, "kl_target": 0.5, **SMALL}
+    whole = stage("ppo", toy, name="whole", **settings)
+    step = _ppo_run._step
+
+    def crash(job, policy, state, at, *rest):
+        if at == 3:
+            raise KeyboardInterrupt
+        step(job, policy, state, at, *rest)
+
+    monkeypatch.setattr(_ppo_run, "_step", crash)
+    with pytest.raises(KeyboardInterrupt):
+        stage("ppo", toy, name="torn", **settings)
+    monkeypatch.undo()
+    torn = stage("ppo", toy, name="torn", **settings)
+    assert torn.outputs == whole.outputs and torn.summary == whole.summary
+
+
+def test_a_reward_model_of_a_stage_is_a_reward(stage, toy):
+    trained = stage("reward", toy, name="judge")
+    record = stage("ppo", toy, reward=f"stage:{trained.folder}", **SMALL)
+    assert record.summary["steps"] == 6
+
+
+def test_a_step_that_goes_wrong_names_the_knob_and_keeps_the_save(stage, toy, rule, tmp_path):
+    with pytest.raises(UserError, match=r"at step 1 its .* is nan; lower learning_rate or look at the reward"):
+        stage("ppo", toy, name="nan", reward=rule.replace("vowels", "broken"), **SMALL)
+    with pytest.raises(UserError, match="raise kl_coef or lower learning_rate"):
+        stage("ppo", toy, name="far", reward=rule, learning_rate=1.0, warmup=0.0, stop_kl=0.01, save_steps=1, **SMALL)
+    assert list((tmp_path / "align").glob("far.partial/_checkpoints/checkpoint-*/complete.json"))
+
+
+def test_a_reward_that_is_not_there_is_the_users_error(stage, toy):
+    for spec, told in (
+        ("nice", "neither a reward stage"),
+        ("python:no_such.py:f", "cannot find 'python:no_such.py:f'"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            stage("ppo", toy, name="none", reward=spec, **SMALL)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_learns_a_rule_while_it_stays_near_the_reference(stage, toy, rule, seed):
+    settings = {"rollouts": 32, "batch_size": 32, "max_new_tokens": 8, "epochs": 120, "max_length": 64}
+    record = stage("ppo", toy, reward=rule, seed=seed, learning_rate=1e-2, kl_coef=0.02, **settings)
+    curves = artifacts.read_table(record.folder / "curves.parquet").to_pydict()
+    print(seed, record.seconds, [round(x, 2) for x in curves["reward"]], [round(x, 1) for x in curves["kl"]])
+    assert sum(curves["reward"][-5:]) / 5 > 0.9
+    assert max(curves["kl"]) < 60
