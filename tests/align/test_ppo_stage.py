@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from preftrace import artifacts, models
-from preftrace.align import _ppo_run
+from preftrace.align import _ppo_run, ppo
 from preftrace.errors import ConfigError, UserError
 
 RULE = """
 def vowels(texts, answers):
-    return [sum(c in "aeiou" for c in answer) / max(len(answer), 1) for answer in answers]
+    return [float(any(c in "aeiou" for c in answer)) for answer in answers]
 
 def broken(texts):
     return [float("nan") for _ in texts]
@@ -79,11 +80,30 @@ def test_a_reward_that_is_not_there_is_the_users_error(stage, toy):
             stage("ppo", toy, name="none", reward=spec, **SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_it_learns_a_rule_while_it_stays_near_the_reference(stage, toy, rule, seed):
-    settings = {"rollouts": 32, "batch_size": 32, "max_new_tokens": 8, "epochs": 120, "max_length": 64}
-    record = stage("ppo", toy, reward=rule, seed=seed, learning_rate=1e-2, kl_coef=0.02, **settings)
+    """The rule is met by about one answer in seven at first. KL is in nats an answer of at most 8 tokens."""
+    settings = {"rollouts": 32, "batch_size": 32, "max_new_tokens": 8, "epochs": 700, "max_length": 64, "ppo_epochs": 4}
+    record = stage("ppo", toy, reward=rule, seed=seed, learning_rate=1e-2, kl_coef=0.01, **settings)
     curves = artifacts.read_table(record.folder / "curves.parquet").to_pydict()
-    print(seed, record.seconds, [round(x, 2) for x in curves["reward"]], [round(x, 1) for x in curves["kl"]])
-    assert sum(curves["reward"][-5:]) / 5 > 0.9
-    assert max(curves["kl"]) < 60
+    assert curves["reward"][0] < 0.4
+    assert sum(curves["reward"][-10:]) / 10 > 0.9
+    assert max(curves["kl"]) < 30
+    assert record.seconds < 60
+
+
+@pytest.mark.parametrize(("scheduler", "last"), [("linear", 0.1), ("cosine", 0.0244717), ("constant_with_warmup", 1.0)])
+def test_the_learning_rate_rises_and_then_goes_on_as_asked(scheduler, last):
+    """20 steps, half of them warm-up: 1/11, 2/11, ... 10/11, then 1 at the top; the last step is 9 tenths of the way."""
+    config = ppo.Config(scheduler=scheduler, warmup=0.5)
+    assert [ppo.rate(config, step, 20) for step in (0, 9, 10, 19)] == pytest.approx([1 / 11, 10 / 11, 1.0, last])
+
+
+def test_the_running_deviation_is_that_of_all_scores_so_far():
+    scores = torch.randn(20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moments, deviation = (0.0, 0.0, 0.0), 0.0
+    for part in scores.split([1, 7, 12]):
+        moments, deviation = ppo.running_deviation(moments, part)
+    assert deviation == pytest.approx(float(scores.std())) and moments[1] == pytest.approx(float(scores.mean()))
+    assert ppo.running_deviation((0.0, 0.0, 0.0), torch.ones(3))[1] == 1.0

@@ -1,9 +1,8 @@
-"""PPO's loop: rollouts, updates, saves. The algorithm is described in `ppo.py`, its mathematics in `_ppo_maths.py`."""
+"""PPO's loop: rollouts and updates. The algorithm is described in `ppo.py`, its mathematics in `_ppo_maths.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,24 +11,13 @@ import torch
 
 from preftrace import artifacts, models, progress, rewards
 from preftrace.align import _ppo_maths as maths
-from preftrace.align import _saves, ppo
+from preftrace.align import ppo
 from preftrace.align._job import Job
+from preftrace.align._ppo_policy import Policy, State, Tokens, resume, save
 from preftrace.align._train import Fitted, Trained
 from preftrace.errors import ConfigError, DataError, UserError
-from preftrace.models import adapters
 from preftrace.models.prompts import Encoded
 from preftrace.types import Pair, Sampling
-
-STATE, TENSORS = "state.json", "tensors.safetensors"
-
-
-class Tokens(NamedTuple):
-    """Of every answer token, `(n, T)`: log pi, value, entropy in nats; and where there is one."""
-
-    logps: torch.Tensor
-    values: torch.Tensor
-    entropy: torch.Tensor
-    mask: torch.Tensor
 
 
 class Rollout(NamedTuple):
@@ -44,61 +32,6 @@ class Rollout(NamedTuple):
     returns: torch.Tensor
 
 
-@dataclass
-class State:
-    """What a step changes besides the weights: enough to go on from, with the weights and the optimiser."""
-
-    step: int = 0
-    kl_coef: float = 0.0
-    moments: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    curves: list[dict[str, float]] = field(default_factory=list)
-    answers: list[dict[str, Any]] = field(default_factory=list)
-
-
-class Policy:
-    """The model with its adapter, the value head, and their optimiser.
-
-    Args:
-        job: the training job.
-        lm: the model that training starts from; it is changed.
-    """
-
-    def __init__(self, job: Job, lm: models.LanguageModel) -> None:
-        assert isinstance(job.config, ppo.Config)
-        self.config = job.config
-        self.lm = replace(lm, model=adapters.attach(lm.model, job.adapter, job.seed).eval())
-        width = self.lm.model.get_output_embeddings().in_features
-        self.head = torch.nn.Linear(width, 1, device=lm.device)
-        torch.nn.init.zeros_(self.head.weight)
-        torch.nn.init.zeros_(self.head.bias)
-        self.adapter = [parameter for parameter in self.lm.model.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": self.adapter, "rate": job.config.rate(job.adapter), "weight_decay": job.config.weight_decay},
-            {"params": list(self.head.parameters()), "rate": job.config.value_learning_rate, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups)
-
-    def tokens(self, rows: Sequence[Encoded], width: int) -> Tokens:
-        """One forward pass. Differentiable in log pi and the values."""
-        found = models.answer_states(self.lm, rows)
-        logps = (found.logits / self.config.temperature).log_softmax(-1)
-        with torch.no_grad():
-            entropy = -(logps.exp() * logps).sum(-1)
-        features = torch.nn.functional.layer_norm(found.hidden.float(), found.hidden.shape[-1:])
-        lengths = [len(row.answer_ids) for row in rows]
-        at = (found.row, torch.cat([torch.arange(n, device=found.row.device) for n in lengths]))
-        empty = torch.zeros(len(rows), width, device=found.row.device)
-        chosen = logps.gather(-1, found.tokens[:, None])[:, 0]
-        values = self.head(features)[:, 0]
-        mask = empty.bool().index_put(at, torch.ones_like(found.row, dtype=torch.bool))
-        logp, value, spread = (empty.index_put(at, x.float()) for x in (chosen, values, entropy))
-        return Tokens(logp, value, spread, mask)
-
-    def tensors(self) -> list[torch.Tensor]:
-        """All that training changes."""
-        return [*self.adapter, *self.head.parameters()]
-
-
 def train(job: Job, lm: models.LanguageModel) -> Trained:
     """The `train` of the ppo stage."""
     config = job.config
@@ -111,12 +44,12 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
         raise DataError(f"{job.kind}: there is no prompt in {job.pairs}.")
     steps = max(1, round(config.epochs * len(prompts) / config.rollouts))
     policy = Policy(job, lm)
-    state = _resume(job, policy)
+    state = resume(job, policy)
     with progress.bar(f"train {job.final.name}", total=steps, done=state.step) as advance:
         for step in range(state.step, steps):
             _step(job, policy, state, step, steps, prompts, reward)
             if (step + 1) % config.save_steps == 0 and step + 1 < steps:
-                _save(job, policy, state)
+                save(job, policy, state)
             advance()
     _write(job, policy, state)
     cut = sum(row.truncated for _, row in prompts)
@@ -162,7 +95,7 @@ def _step(
     drawn = [prompts[i] for i in _chosen(job, step, len(prompts), config.rollouts)]
     rows, answers = _draw(policy, drawn, [job.seed, 2, step])
     rollout = _rollout(policy, state, rows, answers, reward)
-    rate = _rate(config, step, steps)
+    rate = ppo.rate(config, step, steps)
     for group in policy.optimizer.param_groups:
         group["lr"] = group["rate"] * rate
     logs = _update(policy, rollout, [job.seed, 3, step])
@@ -272,44 +205,6 @@ def _minibatch(policy: Policy, rollout: Rollout, chosen: list[int]) -> dict[str,
     policy.optimizer.step()
     policy.optimizer.zero_grad()
     return logs
-
-
-def _rate(config: ppo.Config, step: int, steps: int) -> float:
-    """Share of the highest learning rate at a step."""
-    from transformers import get_scheduler
-
-    dummy = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    warmup = int(config.warmup * steps)
-    schedule: Any = get_scheduler(config.scheduler, dummy, num_warmup_steps=warmup, num_training_steps=steps)
-    return float(schedule.lr_lambdas[0](step + 1 if warmup else step))
-
-
-def _save(job: Job, policy: Policy, state: State) -> None:
-    folder = job.work / _saves.FOLDER / f"{_saves.PREFIX}{state.step}"
-    moments = policy.optimizer.state
-    tensors: dict[str, np.ndarray] = {}
-    for i, tensor in enumerate(policy.tensors()):
-        parts = {"value": tensor.detach(), **{k: moments[tensor][k] for k in ("step", "exp_avg", "exp_avg_sq")}}
-        tensors |= {f"{i}.{name}": part.cpu().numpy() for name, part in parts.items()}
-    artifacts.write_tensors(folder / TENSORS, tensors)
-    values = {"step": state.step, "kl_coef": state.kl_coef, "moments": list(state.moments)}
-    artifacts.write_json(folder / STATE, values | {"curves": state.curves, "answers": state.answers})
-    _saves.mark(folder)
-
-
-def _resume(job: Job, policy: Policy) -> State:
-    """The state of the last complete save, its tensors put in place; a fresh one where there is none."""
-    save = _saves.latest(job.work / _saves.FOLDER)
-    if save is None:
-        return State(kl_coef=policy.config.kl_coef)
-    values, tensors = artifacts.read_json(save / STATE), artifacts.read_tensors(save / TENSORS)
-    for i, tensor in enumerate(policy.tensors()):
-        parts = {k: torch.from_numpy(tensors[f"{i}.{k}"]) for k in ("step", "exp_avg", "exp_avg_sq")}
-        policy.optimizer.state[tensor] = {k: p if k == "step" else p.to(tensor.device) for k, p in parts.items()}
-        with torch.no_grad():
-            tensor.copy_(torch.from_numpy(tensors[f"{i}.value"]))
-    curves = [{k: float("nan") if v is None else v for k, v in row.items()} for row in values["curves"]]
-    return State(values["step"], values["kl_coef"], tuple(values["moments"]), curves, values["answers"])
 
 
 def _write(job: Job, policy: Policy, state: State) -> None:

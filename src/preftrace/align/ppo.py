@@ -46,7 +46,9 @@ class Config(StageConfig):
 
     from_: str = Field("sft", alias="from", description="the stage whose model this one starts from; base: none")
     reward: str = Field(
-        min_length=1, description="a reward stage of the study, stage:FOLDER of one, or python:FILE.py:FUNCTION"
+        "reward",
+        min_length=1,
+        description="a reward stage of the study, stage:FOLDER of one, or python:FILE.py:FUNCTION",
     )
     rollouts: int = Field(16, ge=1, description="prompts answered in one step")
     ppo_epochs: int = Field(2, ge=1, description="passes over the answers of one step")
@@ -106,6 +108,15 @@ def fault(logs: dict[str, float], config: Config) -> str:
     if logs["ratio"] > config.stop_ratio:
         return f"the mean ratio is {logs['ratio']:.3g}; lower learning_rate or ppo_epochs"
     return ""
+
+
+def rate(config: Config, step: int, steps: int) -> float:
+    """Share of the highest learning rate at a step (counted from 0): it rises over the warm-up, then falls or stays."""
+    rising = int(config.warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    done = (step - rising) / max(steps - rising, 1)
+    return {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}.get(config.scheduler, 1.0)
 
 
 def running_deviation(moments: tuple[float, float, float], scores: Any) -> tuple[tuple[float, float, float], float]:
