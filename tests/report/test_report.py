@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from preftrace import artifacts
+from preftrace import artifacts, progress
 from preftrace.errors import ArtifactError
 from preftrace.registry import SECTIONS
 from preftrace.report import page, write
@@ -281,6 +281,7 @@ def test_a_section_that_fails_is_seen(finished, tmp_path, monkeypatch, capsys):
         raise KeyError("no such <column>")
 
     monkeypatch.setattr(summary, "render", fail)
+    monkeypatch.setattr(progress, "quiet", False)
     html, parsed = read(write(finished, tmp_path / "r.html"))
     assert "This section could not be made. KeyError: 'no such <column>'" in parsed.words
     assert "no such <column>" not in html

@@ -148,7 +148,8 @@ class RunView:
             lacking += [f"evaluate/{stage}/{v}" for v in verticals if stage not in self.evaluations.get(v, {})]
         lacking += [] if self.record("compare") else ["compare"]
         attribute = self.study.get("attribute")
-        wanted = (attribute.get("stages") or policies) if isinstance(attribute, dict) else ()
+        scored = [s for s in planned if self._kind(s) in ("sft", "dpo")]
+        wanted = (attribute.get("stages") or scored) if isinstance(attribute, dict) else ()
         return lacking + [f"attribute/{stage}" for stage in wanted if stage not in self.attributed]
 
     @cached_property

@@ -15,6 +15,8 @@ from preftrace.evaluate.compare import CompareConfig
 from preftrace.preferences import PreferencesConfig
 from preftrace.registry import STAGES, VERTICALS, Registry
 
+ATTRIBUTABLE = ("sft", "dpo")
+"""Kinds of stage that influence is defined for."""
 BASE = "base"
 """The model before any stage."""
 
@@ -22,7 +24,7 @@ BASE = "base"
 class StudyAttributeConfig(AttributeConfig):
     """Which stages influence is computed for, and how."""
 
-    stages: tuple[str, ...] | None = Field(None, description="stages to attribute; none given: every trained stage")
+    stages: tuple[str, ...] | None = Field(None, description="stages to attribute; none given: every sft and dpo stage")
 
     def method_config(self) -> AttributeConfig:
         """The settings of one stage's influence."""
@@ -75,7 +77,8 @@ class StudyConfig(Config):
         """The stages whose influence is computed."""
         if self.attribute is None:
             return []
-        return [s for s in self.policies() if self.attribute.stages is None or s in self.attribute.stages]
+        can = [name for name in self.order() if self.kinds[name] in ATTRIBUTABLE]
+        return [s for s in can if self.attribute.stages is None or s in self.attribute.stages]
 
 
 def makes_policy(kind: str) -> bool:
@@ -190,7 +193,7 @@ def _message(fault: Mapping[str, Any], fields: Mapping[str, Any], at_top: bool) 
 def _no_policies(
     stages: Mapping[str, StageConfig], kinds: Mapping[str, str], values: Mapping[str, Any]
 ) -> list[Problem]:
-    """Stages that start from a model that gives no answers, and influence that is asked of one."""
+    """Stages that take a reward model for a policy or the reverse, and influence where it is not defined."""
     scoring = {name for name, kind in kinds.items() if not makes_policy(kind)}
     attribute = values.get("attribute")
     asked = attribute.get("stages") if isinstance(attribute, Mapping) else None
