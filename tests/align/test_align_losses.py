@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from preftrace import artifacts, models
-from preftrace.align import dpo, sft
+from preftrace.align import dpo
+from preftrace.models.losses import sft_loss
 from preftrace.preferences import load_pairs
 
 # The weights stay as they are to the last bit that a float32 loss can show.
@@ -104,7 +105,7 @@ def test_held_out_numbers_are_those_of_the_finished_model(stage, toy, tiny):
 
 def test_pair_losses_by_hand():
     """-(-6)/3 = 2 nats a token. D = (-1 - -2) - (-4 - -3) = 2; beta D = 1; -log sigmoid(1) = 0.313262."""
-    assert sft.pair_losses(torch.tensor([-6.0]), torch.tensor([3])).tolist() == [2.0]
+    assert sft_loss(torch.tensor([-6.0]), torch.tensor([3])).tolist() == [2.0]
     found = dpo.pair_terms(torch.tensor([[-1.0, -4.0]]), torch.tensor([[-2.0, -3.0]]), beta=0.5)
     assert found.loss.tolist() == pytest.approx([0.313262], abs=1e-6)
     assert (found.chosen_reward.item(), found.rejected_reward.item()) == (0.5, -0.5)

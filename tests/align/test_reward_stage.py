@@ -10,8 +10,8 @@ import torch
 
 from preftrace import artifacts, models
 from preftrace.align import _guard
-from preftrace.align.reward import pair_losses
 from preftrace.errors import DataError
+from preftrace.models.losses import reward_loss
 from preftrace.preferences import load_pairs
 
 FROZEN = {"learning_rate": 1e-30, "scheduler": "constant_with_warmup", "warmup": 0.0}
@@ -24,16 +24,16 @@ def tensors(*rows):
 def test_the_loss_by_hand():
     """Rewards 2 and 1, margin 0.5: D = 0.5, softplus(-0.5) = 0.474077, softplus(0.5) = 0.974077, (2 + 1)^2 = 9."""
     chosen, rejected, margin = tensors([2.0], [1.0], [0.5])
-    assert pair_losses(chosen, rejected, margin).item() == pytest.approx(0.4740769842)
+    assert reward_loss(chosen, rejected, margin).item() == pytest.approx(0.4740769842)
     smoothed = 0.9 * 0.4740769842 + 0.1 * 0.9740769842
-    assert pair_losses(chosen, rejected, margin, smoothing=0.1).item() == pytest.approx(smoothed)
-    assert pair_losses(chosen, rejected, margin, centring=0.01).item() == pytest.approx(0.4740769842 + 0.09)
+    assert reward_loss(chosen, rejected, margin, smoothing=0.1).item() == pytest.approx(smoothed)
+    assert reward_loss(chosen, rejected, margin, centring=0.01).item() == pytest.approx(0.4740769842 + 0.09)
 
 
 def test_the_loss_and_its_gradient_hold_for_huge_gaps():
     """A gap of 1e4 either way, in float32: loss 0 or 1e4, slope 0 or -1."""
     chosen = torch.tensor([1e4, 0.0], requires_grad=True)
-    losses = pair_losses(chosen, torch.tensor([0.0, 1e4]), torch.zeros(2))
+    losses = reward_loss(chosen, torch.tensor([0.0, 1e4]), torch.zeros(2))
     assert losses.tolist() == [0.0, 1e4]
     losses.sum().backward()
     assert chosen.grad.tolist() == [0.0, -1.0]

@@ -10,8 +10,8 @@ import torch
 
 from preftrace import models
 from preftrace.attribute.capture import Capture
-from preftrace.attribute.losses import dpo_loss, sft_loss
 from preftrace.errors import ModelError
+from preftrace.models.losses import dpo_loss, sft_loss
 from tests.attribute.conftest import TEXTS, adapted, naive, rows
 from tests.conftest import build_model, build_tokenizer
 

@@ -13,11 +13,11 @@ from scipy.stats import spearmanr
 
 from preftrace import models
 from preftrace.attribute.capture import Capture
-from preftrace.attribute.losses import dpo_loss, sft_loss
 from preftrace.attribute.methods import datainf, identity
 from preftrace.attribute.methods._base import Dots
 from preftrace.attribute.queries import log_odds
 from preftrace.models.lora import lora_layers
+from preftrace.models.losses import dpo_loss, sft_loss
 from tests.attribute.conftest import adapted
 
 PROMPTS = ["hi", "who?", "what now", "say it", "and then", "why", "is it so", "tell me"]

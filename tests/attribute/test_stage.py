@@ -15,12 +15,12 @@ import preftrace
 from preftrace import artifacts, models
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.influence import run as attribute_stage
-from preftrace.attribute.losses import dpo_loss
 from preftrace.attribute.queries import Draw, log_odds, read_query
 from preftrace.engines._base import Resources
 from preftrace.errors import ArtifactError, DataError, ModelError
 from preftrace.evaluate.compare import find_evaluations
 from preftrace.models.lora import lora_layers
+from preftrace.models.losses import dpo_loss
 from preftrace.types import prompt_from_json
 from tests.attribute.conftest import naive
 from tests.tiny_study import write_study

@@ -15,11 +15,12 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from preftrace import models
-from preftrace.align import dpo, reward, sft
+from preftrace.align import dpo, reward
 from preftrace.align._job import Job
 from preftrace.align._rows import Row
 from preftrace.align._train import Fitted
 from preftrace.align._trainers import Batch, PairTrainer, arguments, fit
+from preftrace.models import losses
 
 
 class PairSFTTrainer(PairTrainer, SFTTrainer):  # type: ignore[misc]
@@ -61,7 +62,7 @@ def fit_sft(job: Job, lm: models.LanguageModel, rows: Sequence[Row]) -> Fitted:
     def terms(model: models.LanguageModel, batch: Batch) -> Mapping[str, torch.Tensor]:
         logps = models.answer_logprobs(model, batch.chosen)
         tokens = torch.tensor([len(row.answer_ids) for row in batch.chosen], device=logps.device)
-        return {"loss": sft.pair_losses(logps, tokens)}
+        return {"loss": losses.sft_loss(logps, tokens)}
 
     args = {**arguments(job, lm), "dataset_kwargs": {"skip_prepare_dataset": True}}
     return fit(job, lm, (SFTConfig, PairSFTTrainer), args, columns, terms=terms, collate=collate)
@@ -104,7 +105,7 @@ def fit_reward(job: Job, rm: models.RewardModel, rows: Sequence[Row], margins: n
         asked = torch.tensor(batch.extra, device=chosen.device)[:, 0]
         margin = chosen - rejected
         return {
-            "loss": reward.pair_losses(chosen, rejected, asked, config.label_smoothing, config.centring),
+            "loss": losses.reward_loss(chosen, rejected, asked, config.label_smoothing, config.centring),
             "chosen_reward": chosen,
             "rejected_reward": rejected,
             "reward_margin": margin,

@@ -53,10 +53,11 @@ def pair_terms(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> Te
         reference: `(b, 2)` the same under the reference.
         beta: strength of the hold to the reference, above 0.
     """
-    from torch.nn.functional import softplus
+    from preftrace.models.losses import dpo_loss
 
     rewards = beta * (policy - reference)
-    return Terms(softplus(rewards[:, 1] - rewards[:, 0]), rewards[:, 0], rewards[:, 1])
+    loss = dpo_loss(policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], beta)
+    return Terms(loss, rewards[:, 0], rewards[:, 1])
 
 
 def train(job: Job, lm: models.LanguageModel) -> Trained:

@@ -20,7 +20,6 @@ from preftrace.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from preftrace import models
     from preftrace.align._job import Job
@@ -43,25 +42,6 @@ class Config(StageConfig):
     )
     centring: float = Field(0.0, ge=0, description="weight of the squared sum of both rewards, which keeps them near 0")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of the pairs whose label is taken to be wrong")
-
-
-def pair_losses(
-    chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor, smoothing: float = 0.0, centring: float = 0.0
-) -> torch.Tensor:
-    """Loss of each pair, at least 0, in nats (the centring term aside). Stable for gaps of any size.
-
-    Args:
-        chosen: `(b,)` reward of the preferred answer.
-        rejected: `(b,)` reward of the other one.
-        margin: `(b,)` by how much the first should be above the second.
-        smoothing: e in [0, 0.5).
-        centring: c, at least 0.
-    """
-    from torch.nn.functional import softplus
-
-    gap = chosen - rejected - margin
-    ranked = (1 - smoothing) * softplus(-gap) + smoothing * softplus(gap)
-    return ranked + centring * (chosen + rejected) ** 2
 
 
 def train(job: Job, lm: models.LanguageModel) -> Trained:

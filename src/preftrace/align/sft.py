@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from preftrace.align._config import StageConfig
 
 if TYPE_CHECKING:
-    import torch
-
     from preftrace import models
     from preftrace.align._job import Job
     from preftrace.align._train import Trained
@@ -25,16 +23,6 @@ LOSS = "mean over pairs of the mean over the chosen answer's tokens of -log pi(t
 
 class Config(StageConfig):
     """Settings of supervised fine-tuning."""
-
-
-def pair_losses(logps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Loss of each pair, in nats per token, at least 0.
-
-    Args:
-        logps: `(b,)` sum over the chosen answer's tokens of log pi.
-        tokens: `(b,)` number of those tokens, at least 1.
-    """
-    return -logps / tokens
 
 
 def train(job: Job, lm: models.LanguageModel) -> Trained:

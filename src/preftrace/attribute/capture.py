@@ -6,6 +6,8 @@ For y = W x + s B A x, an example's gradient needs only the module's input x_t a
 
 summed over the rows of the example (a pair has two). One backward of the *sum* of the examples' objectives gives every
 delta, since no example's objective depends on another's rows. No weight needs a gradient of its own.
+
+A reward model's head, r = w . h at a row's last token, is trained whole: dw = sum_rows delta h.
 """
 
 from __future__ import annotations
@@ -18,15 +20,17 @@ import torch
 
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
-from preftrace.models.lora import LoraLayer, lora_layers
+from preftrace.models.lora import LoraLayer, lora_layers, trained_head
 from preftrace.models.prompts import Encoded
+from preftrace.models.reward import HEAD, RewardModel, rewards
 
 Gradients = dict[str, torch.Tensor]
 """Name of a trained matrix -> `(n, numel)`, one row an example, in float32 (float64 for a float64 model)."""
+HEAD_NAME = f"{HEAD}.weight"
 
 
 class Capture:
-    """Hooks on every adapted module while the block lasts: `with Capture(lm) as capture: ...`.
+    """Hooks on every adapted module, and a reward model's head, while the block lasts: `with Capture(lm) as capture:`.
 
     Raises:
         ModelError: the model has no plain LoRA adapter.
@@ -35,7 +39,10 @@ class Capture:
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
         self.layers = lora_layers(lm)
+        self.head = trained_head(lm)
         self.shapes = {n: tuple(p.shape) for layer in self.layers for n, p in _tensors(layer)}
+        if self.head is not None:
+            self.shapes[HEAD_NAME] = tuple(self.head.weight.shape)
         self._handles: list[Any] = []
         self._groups = torch.empty(0, dtype=torch.long)
         self._found: Gradients = {}
@@ -44,6 +51,8 @@ class Capture:
         embedding = self.lm.model.get_input_embeddings()
         self._handles = [layer.module.register_forward_hook(self._forward_hook(layer)) for layer in self.layers]
         self._handles.append(embedding.register_forward_hook(lambda _m, _i, out: out.requires_grad_(True)))
+        if self.head is not None:
+            self._handles.append(self.head.register_forward_hook(self._head_hook))
         return self
 
     def __exit__(
@@ -64,8 +73,8 @@ class Capture:
         Args:
             rows: N prompts and answers.
             groups: `groups[j]` in 0..n-1 is the example that row j belongs to.
-            objective: from the rows' log-probabilities `(N,)` to the examples' objectives `(n,)`; the one of example
-                i may use the rows of example i only.
+            objective: from the rows' values `(N,)`, log-probabilities of a language model or rewards of a reward
+                model, to the examples' objectives `(n,)`; the one of example i may use the rows of example i only.
             temperature: of the log-probabilities.
 
         Returns:
@@ -79,8 +88,8 @@ class Capture:
         }
         with torch.enable_grad():
             with self.lm.autocast():
-                logprobs = answer_logprobs(self.lm, rows, temperature)
-            objective(logprobs).sum().backward()  # type: ignore[no-untyped-call]
+                values = row_values(self.lm, rows, temperature)
+            objective(values).sum().backward()  # type: ignore[no-untyped-call]
         found, self._found = self._found, {}
         return {name: value.reshape(n, -1) for name, value in found.items()}
 
@@ -92,6 +101,15 @@ class Capture:
 
         return hook
 
+    def _head_hook(self, _module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if output.requires_grad:
+            h = inputs[0].detach()
+            output.register_hook(lambda delta: self._add_head(h, delta))  # type: ignore[no-untyped-call]
+
+    def _add_head(self, h: torch.Tensor, delta: torch.Tensor) -> None:
+        found = self._found[HEAD_NAME]
+        found.index_add_(0, self._groups, torch.einsum("no,ni->noi", delta.to(found.dtype), h.to(found.dtype)))
+
     def _add(self, layer: LoraLayer, x: torch.Tensor, delta: torch.Tensor) -> None:
         (name_a, a), (name_b, b) = _tensors(layer)
         wide = self._found[name_a].dtype
@@ -100,6 +118,11 @@ class Capture:
         rows_b = torch.einsum("nto,ntr->nor", delta, x @ a.detach().to(wide).T)
         self._found[name_a].index_add_(0, self._groups, rows_a, alpha=layer.scale)
         self._found[name_b].index_add_(0, self._groups, rows_b, alpha=layer.scale)
+
+
+def row_values(lm: LanguageModel, rows: Sequence[Encoded], temperature: float = 1.0) -> torch.Tensor:
+    """What the model gives a row, `(N,)`, differentiable: its reward, or the log-probability of its answer."""
+    return rewards(lm, rows) if isinstance(lm, RewardModel) else answer_logprobs(lm, rows, temperature)
 
 
 def _tensors(layer: LoraLayer) -> tuple[tuple[str, torch.nn.Parameter], tuple[str, torch.nn.Parameter]]:

@@ -17,11 +17,11 @@ import torch
 
 from preftrace import artifacts, models
 from preftrace.attribute.capture import Capture, Gradients
-from preftrace.attribute.losses import dpo_loss, sft_loss
 from preftrace.attribute.methods._base import Dots
 from preftrace.attribute.queries import OBJECTIVES, Draw, read_query
 from preftrace.engines._base import Shard, ShardOutput, shard_folder
 from preftrace.models.logprobs import length_batches
+from preftrace.models.losses import dpo_loss, sft_loss
 from preftrace.models.prompts import Encoded
 from preftrace.registry import METHODS
 from preftrace.types import Checkpoint, prompt_from_json

@@ -8,6 +8,7 @@ import torch
 
 from preftrace.errors import ModelError
 from preftrace.models.loading import LanguageModel
+from preftrace.models.reward import RewardModel
 
 
 class LoraLayer(NamedTuple):
@@ -28,12 +29,30 @@ class LoraLayer(NamedTuple):
     scale: float
 
 
+def trained_head(lm: LanguageModel) -> torch.nn.Linear | None:
+    """The score head `(1, d)` that a reward model's adapter saves whole; None for a language model.
+
+    Raises:
+        ModelError: the reward model's head is not saved with its adapter.
+    """
+    if not isinstance(lm, RewardModel):
+        return None
+    wrapper: Any = lm.head
+    saved = getattr(wrapper, "modules_to_save", None)
+    if saved is None:
+        raise ModelError("the reward model's head is not saved with an adapter: influence needs adapter.method lora")
+    (adapter,) = wrapper.active_adapters
+    head: torch.nn.Linear = saved[adapter]
+    return head
+
+
 def lora_layers(lm: LanguageModel) -> list[LoraLayer]:
     """Every adapted module of the model's one adapter, in the order of the model.
 
     Raises:
         ModelError: the model has no adapter, or one that has other trained tensors than the A and B of linear
-            modules (DoRA, biases, saved modules, adapted embeddings), which this cannot differentiate.
+            modules and a reward model's head (DoRA, biases, other saved modules, adapted embeddings), which this
+            cannot differentiate.
     """
     from peft import PeftModel, get_peft_model_state_dict
     from peft.tuners.lora import Linear
@@ -48,7 +67,8 @@ def lora_layers(lm: LanguageModel) -> list[LoraLayer]:
     ]
     variants: list[Any] = [layer.module for layer in layers]
     odd = [layer.name for layer, module in zip(layers, variants, strict=True) if adapter in module.lora_variant]
-    extra = len(get_peft_model_state_dict(lm.model)) - 2 * len(layers)
+    heads = 0 if trained_head(lm) is None else 1
+    extra = len(get_peft_model_state_dict(lm.model)) - 2 * len(layers) - heads
     if odd or extra or not layers:
         what = f"a LoRA variant in {odd[0]}" if odd else f"{extra} tensors that are not A or B of a linear module"
         raise ModelError(f"the adapter has {what}; influence is defined here for plain LoRA on linear modules")

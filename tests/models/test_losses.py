@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from preftrace.attribute.losses import dpo_loss, sft_loss
+from preftrace.models.losses import dpo_loss, sft_loss
 
 
 def test_sft_loss_is_the_mean_over_tokens():
@@ -35,15 +35,3 @@ def test_dpo_loss_is_finite_for_huge_margins(gap):
     loss.sum().backward()
     assert loss.item() == pytest.approx(max(-gap, 0.0))
     assert math.isfinite(chosen.grad.item())
-
-
-def test_the_stages_minimise_the_same_losses():
-    """Rooms do not import one another, so the formula stands twice; here the two are held together."""
-    from preftrace.align import dpo, sft
-
-    policy = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 9
-    reference = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 9
-    mine = dpo_loss(policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], 0.3)
-    torch.testing.assert_close(mine, dpo.pair_terms(policy, reference, 0.3).loss)
-    tokens = torch.arange(1, 7)
-    torch.testing.assert_close(sft_loss(policy[:, 0], tokens), sft.pair_losses(policy[:, 0], tokens))
