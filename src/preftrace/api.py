@@ -73,7 +73,7 @@ def align(
     """Train one stage. Its pairs go to `<out>-pairs`.
 
     Args:
-        kind: `sft`, `reward` or `dpo`.
+        kind: `sft`, `reward`, `ppo` or `dpo`.
         pairs: file, folder or Hub id of the pairs; None or `starter` for the starter's own.
         out: folder of the stage.
         model: `starter`, a Hub id, a folder, or the folder of a finished stage to go on from.
@@ -158,6 +158,7 @@ def attribute(
     folder = (run if isinstance(run, Run) else Run(run)).folder
     evaluations = find_evaluations(folder / "evaluate" / stage)
     study = read_study(folder / "study.yaml")
+    started = study.stages[stage].from_ if stage in study.stages else "base"
     usual = study.attribute.method_config() if study.attribute else AttributeConfig()
     settings = _config(AttributeConfig, {**usual.model_dump(), **options})
     place = folder / "attribute" / stage
@@ -170,6 +171,7 @@ def attribute(
         evaluations,
         place if out is None else Path(out),
         settings,
+        before=find_evaluations(folder / "evaluate" / started) if settings.looks_back else None,
         precision=study.precision,
         seed=study.seed if seed is None else seed,
     )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from preftrace.attribute.queries import leave_one_out, log_odds, weighted_sum
+from preftrace.attribute.objectives import log_odds, weighted_sum
+from preftrace.attribute.queries import leave_one_out
 
 
 def test_leave_one_out_weights_by_hand():

@@ -15,7 +15,7 @@ from preftrace import models
 from preftrace.attribute.capture import Capture
 from preftrace.attribute.methods import datainf, identity
 from preftrace.attribute.methods._base import Dots
-from preftrace.attribute.queries import log_odds
+from preftrace.attribute.objectives import log_odds
 from preftrace.models.lora import lora_layers
 from preftrace.models.losses import dpo_loss, sft_loss
 from tests.attribute.conftest import adapted

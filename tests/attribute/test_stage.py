@@ -15,7 +15,8 @@ import preftrace
 from preftrace import artifacts, models
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.influence import run as attribute_stage
-from preftrace.attribute.queries import Draw, log_odds, read_query
+from preftrace.attribute.objectives import log_odds
+from preftrace.attribute.queries import Draw, read_query
 from preftrace.engines._base import Resources
 from preftrace.errors import ArtifactError, DataError, ModelError
 from preftrace.evaluate.compare import find_evaluations
@@ -196,9 +197,9 @@ def test_a_raised_method_version_does_the_stage_again(run, tmp_path, monkeypatch
 
 def test_a_pair_without_a_finite_gradient_is_missing_and_takes_no_part(run, tmp_path, monkeypatch):
     """One pair's gradient is NaN: its scores are, the others' are those of a set that lacks it, and it is counted."""
-    from preftrace.attribute import passes
+    from preftrace.attribute import pair_model
 
-    real = passes.PairModel.gradients
+    real = pair_model.PairModel.gradients
 
     def broken(self, start, stop, reference):
         for batch, gradients in real(self, start, stop, reference):
@@ -208,7 +209,7 @@ def test_a_pair_without_a_finite_gradient_is_missing_and_takes_no_part(run, tmp_
                         value[position] = float("nan")
             yield batch, gradients
 
-    monkeypatch.setattr(passes.PairModel, "gradients", broken)
+    monkeypatch.setattr(pair_model.PairModel, "gradients", broken)
     frame = again(run, tmp_path / "a")
     whole = run.influence("dpo").frame()
     missing = run.pairs()[3].id

@@ -11,7 +11,7 @@ import torch
 
 from preftrace import artifacts, models, progress, rewards
 from preftrace.align import _ppo_maths as maths
-from preftrace.align import ppo
+from preftrace.align import _trackers, ppo
 from preftrace.align._job import Job
 from preftrace.align._ppo_policy import Policy, State, Tokens, resume, save
 from preftrace.align._train import Fitted, Trained
@@ -45,15 +45,18 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     steps = max(1, round(config.epochs * len(prompts) / config.rollouts))
     policy = Policy(job, lm)
     state = resume(job, policy)
-    with progress.bar(f"train {job.final.name}", total=steps, done=state.step) as advance:
+    bar = progress.bar(f"train {job.final.name}", total=steps, done=state.step)
+    with _trackers.tracked(job, state.step) as log, bar as advance:
         for step in range(state.step, steps):
             _step(job, policy, state, step, steps, prompts, reward)
+            log(state.curves[-1])
             if (step + 1) % config.save_steps == 0 and step + 1 < steps:
                 save(job, policy, state)
             advance()
     _write(job, policy, state)
     cut = sum(row.truncated for _, row in prompts)
     counts = {"pairs_used": len(prompts), "pairs_unused": {}, "truncated": cut, "kl_coef": state.kl_coef}
+    counts |= {"reward": rewards.portable(config.reward, job.final), "reward_scale": ppo.deviation(state.moments)}
     fitted = Fitted(policy.lm, pa.Table.from_pylist(state.curves), sum(t.numel() for t in policy.tensors()))
     return Trained(fitted, counts, _held_out(job, policy, held, reward))
 
@@ -178,7 +181,8 @@ def _update(policy: Policy, rollout: Rollout, seed: list[int]) -> dict[str, floa
     for _ in range(config.ppo_epochs):
         order = generator.permutation(len(rollout.rows))
         for at in range(0, len(order), size):
-            seen.append(_minibatch(policy, rollout, order[at : at + size].tolist()))
+            with models.recomputing(policy.recomputed):
+                seen.append(_minibatch(policy, rollout, order[at : at + size].tolist()))
     logs = {name: float(np.mean([one[name] for one in seen])) for name in seen[0]}
     return logs | {"ratio": max(one["ratio"] for one in seen)}
 

@@ -128,5 +128,11 @@ def running_deviation(moments: tuple[float, float, float], scores: Any) -> tuple
     n, own = len(scores), float(scores.mean())
     gap, total = own - mean, count + n
     squares += float(((scores - own) ** 2).sum()) + gap**2 * count * n / total
-    deviation = math.sqrt(squares / (total - 1)) if total > 1 else 0.0
-    return (total, mean + gap * n / total, squares), deviation if deviation > 0 else 1.0
+    after = (total, mean + gap * n / total, squares)
+    return after, deviation(after)
+
+
+def deviation(moments: tuple[float, float, float]) -> float:
+    """The standard deviation (ddof 1) that count, mean and summed squares make; 1 where it is 0 or unknown."""
+    count, _, squares = moments
+    return math.sqrt(squares / (count - 1)) if count > 1 and squares > 0 else 1.0

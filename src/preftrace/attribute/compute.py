@@ -47,6 +47,7 @@ def make(job: Job, work: Path) -> dict[str, Any]:
         "verticals": list(job.evaluations),
         "pairs": len(pairs),
         "loss": job.loss,
+        "through": job.through,
         "queries": {name: queries[name].summary() for name in job.evaluations},
         "lambda": scored.damping,
         "parameters": scored.parameters,
@@ -71,15 +72,15 @@ def _trained_pairs(job: Job, work: Path) -> list[str]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    tokens = artifacts.read_table(job.record.folder / "tokens.parquet")
+    tokens = artifacts.read_table(job.source.folder / "tokens.parquet")
     used = tokens.filter(tokens["used"])["pair_id"].combine_chunks()
     table = artifacts.read_table(job.pairs / "pairs.parquet")
     table = table.filter(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["id"], value_set=used)))
     if table.num_rows == 0:
-        raise DataError(f"{job.record.folder} trained on no pair of {job.pairs}: they are from different runs.")
+        raise DataError(f"{job.source.folder} trained on no pair of {job.pairs}: they are from different runs.")
     if table.num_rows != pa.compute.count_distinct(used).as_py():
         raise ArtifactError(
-            f"{job.record.folder} trained on pairs that {job.pairs} does not hold; run the study again."
+            f"{job.source.folder} trained on pairs that {job.pairs} does not hold; run the study again."
         )
     artifacts.write_table(work / "_pairs.parquet", table)
     ids: list[str] = table["id"].to_pylist()
@@ -104,14 +105,18 @@ def _queries(job: Job, work: Path) -> dict[str, _Direction]:
 
 
 def _direction(job: Job, work: Path, name: str, folder: Path, tokenizer: Any) -> _Direction:
-    draw = Draw(job.config.query, job.config.query_items, job.seed)
-    query = read_query(folder, tokenizer, job.format, draw)
+    most = None if job.beta is None else job.loss["max_length"]
+    draw = Draw(job.config.query, job.config.query_items, job.seed, job.beta, most)
+    before = job.before.get(name)
+    query = read_query(folder, tokenizer, job.format, draw, before)
     sizes = [len(i.rows) * max(len(r.prompt_ids) + len(r.answer_ids) for r in i.rows) for i in query.items]
     # An item is one example of the batch: its rows stay together, so its size counts as its length.
     batches = [{"items": sorted(batch)} for batch in _item_batches(sizes, job.config.batch_tokens)]
     init = {
         "checkpoint": asdict(job.checkpoint),
         "evaluation": str(folder),
+        "before": None if before is None else str(before),
+        "loss": job.loss,
         "format": job.format,
         "precision": job.precision,
         "draw": draw._asdict(),
@@ -122,7 +127,7 @@ def _direction(job: Job, work: Path, name: str, folder: Path, tokenizer: Any) ->
     total: dict[str, np.ndarray] = {}
     for part in parts:
         for block, value in artifacts.read_tensors(part / "query.safetensors").items():
-            total[block] = total.get(block, 0.0) + value / query.total
+            total[block] = total.get(block, 0.0) + value / query.divisor
     return _Direction(query, total)
 
 

@@ -16,10 +16,11 @@ class AttributeConfig(Config):
     SPEED: ClassVar[frozenset[str]] = frozenset({"batch_tokens", "cache_gb"})
 
     methods: tuple[str, ...] = Field(("identity", "datainf"), min_length=1, description="influence methods, by name")
-    query: Literal["metric", "log-odds"] = Field(
+    query: Literal["metric", "log-odds", "margin", "paper"] = Field(
         "metric",
         description="metric: what a vertical's trust is made of, the log-odds of its good options or the score "
-        "function of its sampled answers; log-odds: the options wherever there are any",
+        "function of its sampled answers; log-odds: the options wherever there are any; margin: new answers against "
+        "those of the stage before, weighed by the change of trust; paper: the same as the study's pairwise loss",
     )
     query_items: int | None = Field(None, ge=1, description="most items a vertical's query uses, a seeded draw (all)")
     damping: float = Field(0.1, gt=0, description="lambda of a block = damping x mean squared gradient entry")
@@ -27,6 +28,11 @@ class AttributeConfig(Config):
     cache_gb: float = Field(
         8.0, ge=0, description="keep pair gradients on disk while the stage runs if they all fit in this; 0: recompute"
     )
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the query compares with the stage before."""
+        return self.query in ("margin", "paper")
 
     @field_validator("methods")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ from preftrace.registry import METHODS
 from preftrace.types import Checkpoint, StageRecord
 
 VERSION = 1
+LOSS_SETTINGS = {
+    "sft": ("max_length",),
+    "dpo": ("max_length", "beta"),
+    "reward": ("max_length", "margin", "label_smoothing", "centring"),
+}
+"""Kind of a stage that trains on pairs -> its settings that the loss of a pair depends on."""
 
 
 def run(
@@ -24,6 +31,7 @@ def run(
     out: Path,
     config: AttributeConfig | None = None,
     *,
+    before: Mapping[str, Path] | None = None,
     precision: str = "auto",
     seed: int = 0,
     resources: Resources | None = None,
@@ -31,11 +39,13 @@ def run(
     """Score every pair that a stage trained on, for every vertical that was evaluated on that stage.
 
     Args:
-        stage: folder of a finished `sft` or `dpo` stage trained with LoRA.
+        stage: folder of a finished `sft` or `dpo` stage trained with LoRA, or of a `ppo` or `rloo` stage whose reward
+            is a reward stage trained with LoRA: then the pairs and the parameters are the reward model's.
         pairs: folder of the pairs stage.
         evaluations: vertical -> folder of the evaluation of that stage's model.
         out: where `scores.parquet` and `recovery.parquet` go.
         config: settings.
+        before: vertical -> folder of the evaluation of the stage it started from, for `query: margin` and `paper`.
         precision: of the model's passes, as in `models.load`; gradients are accumulated in float32 at least.
         seed: of the draw of query items.
         resources: speed only.
@@ -45,22 +55,27 @@ def run(
         ModelError: the stage has no plain LoRA adapter.
         DataError: no pair was trained on, or there is no evaluation.
     """
-    record = _record(stage)
-    if record.kind not in ("sft", "dpo"):
-        raise ArtifactError(f"{stage} is a '{record.kind}' stage; influence is defined for sft and dpo stages.")
+    record, config = _record(stage), config or AttributeConfig()
+    source = _source(record)
     if not evaluations:
         raise DataError(f"no evaluation of {stage.name} was given: influence needs at least one vertical's query.")
+    earlier = _earlier(stage.name, config, evaluations, before or {})
     job = Job(
         record=record,
+        source=source,
         pairs=pairs,
         evaluations=dict(sorted(evaluations.items())),
-        config=config or AttributeConfig(),
+        before=earlier,
+        config=config,
         precision=precision,
         seed=seed,
         resources=resources or Resources(),
     )
     inputs = {"stage": artifacts.hash_json([record.identity, record.content]), "pairs": _record(pairs).content}
+    if source is not record:
+        inputs["reward"] = artifacts.hash_json([source.identity, source.content])
     inputs |= {f"evaluate/{name}": _record(folder).content for name, folder in job.evaluations.items()}
+    inputs |= {f"before/{name}": _record(folder).content for name, folder in earlier.items()}
     settings = job.config.identity() | {"precision": precision, "seed": seed}
     settings["versions"] = {name: METHODS.load(name).VERSION for name in job.config.methods}
     spec = artifacts.StageSpec("attribute", f"attribute/{stage.name}", VERSION, settings, inputs)
@@ -79,8 +94,10 @@ class Job:
 
     Attributes:
         record: the trained stage.
+        source: the stage whose pairs and parameters are looked at: itself, or the reward stage that it learned from.
         pairs: folder of the pairs stage.
         evaluations: vertical -> folder of its evaluation, sorted by name.
+        before: the same of the stage it started from; empty where the query does not look back.
         config: settings.
         precision: of the model's passes.
         seed: of the draw of query items.
@@ -88,8 +105,10 @@ class Job:
     """
 
     record: StageRecord
+    source: StageRecord
     pairs: Path
     evaluations: Mapping[str, Path]
+    before: Mapping[str, Path]
     config: AttributeConfig
     precision: str
     seed: int
@@ -97,19 +116,66 @@ class Job:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The trained model, its adapter on."""
-        return models.read_checkpoint(self.record.folder)
+        """The model whose parameters are looked at, its adapter on."""
+        return models.read_checkpoint(self.source.folder)
 
     @property
     def format(self) -> str:
         """Prompt format of the training."""
-        return str(self.record.config["format"])
+        return str(self.source.config["format"])
 
     @property
     def loss(self) -> dict[str, Any]:
-        """The pair loss that the stage minimised."""
-        stage = self.record.config["stage"]
-        return {"kind": self.record.kind, "max_length": stage["max_length"], "beta": stage.get("beta")}
+        """The pair loss that the source stage minimised."""
+        stage = self.source.config["stage"]
+        return {"kind": self.source.kind, **{name: stage.get(name) for name in LOSS_SETTINGS[self.source.kind]}}
+
+    @property
+    def beta(self) -> float | None:
+        """Beta of the policy's optimum pi ~ pi_ref exp(r / beta), in the reward model's own unit; None without one.
+
+        It is the coefficient of the KL times what rewards were divided by. With no hold to the reference it is 1:
+        scores then have no scale, and keep their order.
+        """
+        if self.source is self.record:
+            return None
+        summary = self.record.summary
+        return float(summary["kl_coef"]) * float(summary["reward_scale"]) or 1.0
+
+    @property
+    def through(self) -> dict[str, Any] | None:
+        """What the record says of the reward model that the pairs act through."""
+        return None if self.beta is None else {"stage": self.source.folder.name, "beta": self.beta}
+
+
+def _source(record: StageRecord) -> StageRecord:
+    """The stage that trained on the pairs: the stage itself, or the reward stage whose reward it maximised."""
+    if record.kind in LOSS_SETTINGS and record.kind != "reward":
+        return record
+    spec = record.summary.get("reward")
+    if spec is None:
+        known = "influence is defined for sft, dpo, ppo and rloo stages"
+        raise ArtifactError(f"{record.folder} is a '{record.kind}' stage; {known}.")
+    name, _, place = str(spec).partition(":")
+    if name != "stage":
+        raise ArtifactError(
+            f"{record.folder} was rewarded by '{spec}', not by a reward stage: it has no pairs to score."
+        )
+    source = _record(Path(os.path.normpath(record.folder / place)))
+    if record.inputs["reward"] != f"stage:{artifacts.hash_json([source.identity, source.content])}":
+        raise ArtifactError(f"{source.folder} is not the reward stage that {record.folder} was trained with.")
+    return source
+
+
+def _earlier(
+    name: str, config: AttributeConfig, evaluations: Mapping[str, Path], before: Mapping[str, Path]
+) -> dict[str, Path]:
+    if not config.looks_back:
+        return {}
+    missing = sorted(set(evaluations) - set(before))
+    if missing:
+        raise DataError(f"query: {config.query} compares {name} with the stage before, whose {missing[0]} is missing.")
+    return {vertical: before[vertical] for vertical in sorted(evaluations)}
 
 
 def _record(folder: Path) -> StageRecord:

@@ -16,72 +16,15 @@ import numpy as np
 import torch
 
 from preftrace import artifacts, models
-from preftrace.attribute.capture import Capture, Gradients
+from preftrace.attribute.capture import Capture
 from preftrace.attribute.methods._base import Dots
-from preftrace.attribute.queries import OBJECTIVES, Draw, read_query
+from preftrace.attribute.objectives import OBJECTIVES, Objective
+from preftrace.attribute.pair_model import PairModel, load_model
+from preftrace.attribute.queries import Draw, QueryItem, read_query
 from preftrace.engines._base import Shard, ShardOutput, shard_folder
-from preftrace.models.logprobs import length_batches
-from preftrace.models.losses import dpo_loss, sft_loss
-from preftrace.models.prompts import Encoded
 from preftrace.registry import METHODS
-from preftrace.types import Checkpoint, prompt_from_json
 
 Arrays = dict[str, np.ndarray]
-
-
-class PairModel:
-    """A stage's model, its pairs as tokens, and its loss.
-
-    Args:
-        checkpoint: fields of the stage's `Checkpoint`.
-        pairs: a Parquet file with the columns id, prompt_json, chosen, rejected: the pairs that were trained on.
-        loss: `kind` (`sft` or `dpo`), `max_length`, and for dpo `beta`.
-        format: prompt format.
-        precision: as in `models.load`.
-        batch_tokens: padded tokens of one pass.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Mapping[str, Any],
-        pairs: str,
-        loss: Mapping[str, Any],
-        format: str,
-        precision: str = "auto",
-        batch_tokens: int = 1024,
-    ) -> None:
-        chain = Checkpoint(checkpoint["model"], tuple(checkpoint["adapters"]))
-        self.lm = models.load(chain, format, precision=precision)
-        self.loss, self.batch_tokens = loss, batch_tokens
-        self.rows = [self._encode(pair) for pair in artifacts.read_table(Path(pairs)).to_pylist()]
-
-    def _encode(self, pair: Mapping[str, Any]) -> tuple[Encoded, ...]:
-        """The answers that the loss looks at, with the prompt that they were trained with."""
-        answers = [pair["chosen"]] if self.loss["kind"] == "sft" else [pair["chosen"], pair["rejected"]]
-        prompt = prompt_from_json(pair["prompt_json"])
-        return models.encode_answers(self.lm.tokenizer, prompt, answers, self.lm.format, self.loss["max_length"])
-
-    def gradients(self, start: int, stop: int, reference: np.ndarray | None) -> Iterator[tuple[list[int], Gradients]]:
-        """Per-pair gradients of pairs start..stop, in batches of like length: (positions from start, gradients)."""
-        sides = 1 if self.loss["kind"] == "sft" else 2
-        lengths = [sum(len(r.prompt_ids) + len(r.answer_ids) for r in row) for row in self.rows[start:stop]]
-        with Capture(self.lm) as capture:
-            for batch in length_batches(lengths, self.batch_tokens):
-                rows = [self.rows[start + i][side] for side in range(sides) for i in batch]
-                objective = self._objective(rows, None if reference is None else reference[batch])
-                yield batch, capture.gradients(rows, [*range(len(batch))] * sides, objective)
-
-    def _objective(self, rows: list[Encoded], reference: np.ndarray | None) -> Any:
-        if reference is None:
-            tokens = torch.tensor([len(row.answer_ids) for row in rows], device=self.lm.device)
-            return lambda logprobs: sft_loss(logprobs, tokens)
-        n, beta = len(reference), self.loss["beta"]
-
-        def objective(logprobs: torch.Tensor) -> torch.Tensor:
-            ref = torch.as_tensor(reference, dtype=logprobs.dtype, device=logprobs.device)
-            return dpo_loss(logprobs[:n], logprobs[n:], ref[:, 0], ref[:, 1], beta)
-
-        return objective
 
 
 class ReferenceWorker:
@@ -99,29 +42,55 @@ class ReferenceWorker:
 
 
 class QueryWorker:
-    """Sum over a few items of a vertical of the gradient of their part of M_v: `query`, name -> `(numel,)`."""
+    """Sum over a few items of a vertical of the gradient of their part of M_v: `query`, name -> `(numel,)`.
+
+    Args:
+        checkpoint: fields of the `Checkpoint` whose parameters the query is a function of.
+        evaluation: folder of the vertical's evaluation.
+        before: the same of the stage before, or None.
+        loss: as in `PairModel`.
+        format: prompt format.
+        precision: as in `models.load`.
+        draw: fields of the `Draw`.
+    """
 
     def __init__(
         self,
         checkpoint: Mapping[str, Any],
         evaluation: str,
+        before: str | None,
+        loss: Mapping[str, Any],
         format: str,
         precision: str,
         draw: Mapping[str, Any],
     ) -> None:
-        chain = Checkpoint(checkpoint["model"], tuple(checkpoint["adapters"]))
-        self.lm = models.load(chain, format, precision=precision)
-        self.query = read_query(Path(evaluation), self.lm.tokenizer, format, Draw(**draw))
+        self.lm, self.loss = load_model(checkpoint, loss["kind"], format, precision), loss
+        earlier = None if before is None else Path(before)
+        self.query = read_query(Path(evaluation), self.lm.tokenizer, format, Draw(**draw), earlier)
 
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: positions `items` in the query's items; computed as one batch."""
         items = [self.query.items[i] for i in shard["items"]]
         groups = [i for i, item in enumerate(items) for _ in item.rows]
-        objective = OBJECTIVES[self.query.kind](groups, [w for item in items for w in item.weights])
+        objective = self._objective(items, groups)
         with Capture(self.lm) as capture:
             rows = [row for item in items for row in item.rows]
             gradients = capture.gradients(rows, groups, objective, self.query.temperature)
         return {"query": {name: value.sum(0).cpu().numpy() for name, value in gradients.items()}}
+
+    def _objective(self, items: list[QueryItem], groups: list[int]) -> Objective:
+        plain = OBJECTIVES[self.query.kind](groups, [w for item in items for w in item.weights])
+        if self.query.kind != "paper" or self.loss["kind"] != "dpo":
+            return plain
+        rows = [row for item in items for row in item.rows]
+        with self.lm.model.disable_adapter():
+            reference = models.completion_logprobs(self.lm, rows, temperature=self.query.temperature)
+
+        def objective(values: torch.Tensor) -> torch.Tensor:
+            ref = torch.as_tensor(reference, dtype=values.dtype, device=values.device)
+            return plain(self.loss["beta"] * (values - ref))
+
+        return objective
 
 
 class _GradientPass:

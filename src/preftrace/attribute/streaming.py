@@ -53,7 +53,7 @@ class Passes:
     """The passes over the pairs of one stage.
 
     Attributes:
-        model: arguments of `passes.PairModel`.
+        model: arguments of `pair_model.PairModel`.
         pairs: how many pairs there are.
         config: settings.
         work: folder of the working files.
@@ -103,7 +103,7 @@ class Passes:
         return engine.map_shards(f"{WORKERS}:{worker}", init, self.shards(), out, self.resources, title)
 
     def _reference(self) -> str | None:
-        if self.model["loss"]["kind"] == "sft":
+        if self.model["loss"]["kind"] != "dpo":
             return None
         parts = self._map("ReferenceWorker", self.model, "_reference", "reference log-probs")
         values = [artifacts.read_tensors(part / "reference.safetensors")["values"] for part in parts]

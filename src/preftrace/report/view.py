@@ -148,7 +148,13 @@ class RunView:
             lacking += [f"evaluate/{stage}/{v}" for v in verticals if stage not in self.evaluations.get(v, {})]
         lacking += [] if self.record("compare") else ["compare"]
         attribute = self.study.get("attribute")
-        scored = [s for s in planned if self._kind(s) in ("sft", "dpo")]
+        rewards = [s for s in planned if self._kind(s) == "reward"]
+        settings = self.study.get("stages", {})
+        scored = [
+            s
+            for s in planned
+            if self._kind(s) in ("sft", "dpo") or (settings[s] or {}).get("reward", "none") in rewards
+        ]
         wanted = (attribute.get("stages") or scored) if isinstance(attribute, dict) else ()
         return lacking + [f"attribute/{stage}" for stage in wanted if stage not in self.attributed]
 

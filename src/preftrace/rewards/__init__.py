@@ -9,7 +9,9 @@ follows goes to that file. Each file defines
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from preftrace.errors import ConfigError
@@ -57,6 +59,12 @@ def build(spec: str, format: str) -> Reward:
     name, argument = split(spec)
     reward: Reward = REWARDS.load(name).build(argument, format)
     return reward
+
+
+def portable(spec: str, folder: Path) -> str:
+    """A reward as the record of the stage in `folder` names it: a reward stage by its place beside that stage."""
+    name, argument = split(spec)
+    return f"{name}:{os.path.relpath(argument, folder)}" if name == "stage" else spec
 
 
 def digest(spec: str) -> str:

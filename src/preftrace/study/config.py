@@ -16,7 +16,7 @@ from preftrace.preferences import PreferencesConfig
 from preftrace.registry import STAGES, VERTICALS, Registry
 
 ATTRIBUTABLE = ("sft", "dpo")
-"""Kinds of stage that influence is defined for."""
+"""Kinds of stage that train on the pairs; pairs act on others through a reward stage of the study."""
 BASE = "base"
 """The model before any stage."""
 
@@ -24,7 +24,7 @@ BASE = "base"
 class StudyAttributeConfig(AttributeConfig):
     """Which stages influence is computed for, and how."""
 
-    stages: tuple[str, ...] | None = Field(None, description="stages to attribute; none given: every sft and dpo stage")
+    stages: tuple[str, ...] | None = Field(None, description="stages to attribute; none given: all that pairs act on")
 
     def method_config(self) -> AttributeConfig:
         """The settings of one stage's influence."""
@@ -77,8 +77,13 @@ class StudyConfig(Config):
         """The stages whose influence is computed."""
         if self.attribute is None:
             return []
-        can = [name for name in self.order() if self.kinds[name] in ATTRIBUTABLE]
-        return [s for s in can if self.attribute.stages is None or s in self.attribute.stages]
+        asked = self.attribute.stages
+        return [s for s in self.policies() if (s in asked if asked is not None else self.traceable(s))]
+
+    def traceable(self, name: str) -> bool:
+        """Whether this study's pairs act on a stage, by training it or by training the reward that it maximises."""
+        needs = self.stages[name].needs()
+        return self.kinds[name] in ATTRIBUTABLE or any(not makes_policy(self.kinds[n]) for n in needs if n != BASE)
 
 
 def makes_policy(kind: str) -> bool:
@@ -216,7 +221,17 @@ def _no_policies(
             for name in (asked if isinstance(asked, list) else [])
             if name in scoring
         ]
+        + [
+            Problem(("attribute", "stages"), f"'{name}' has no reward stage: no pairs act on it")
+            for name in (asked if isinstance(asked, list) else [])
+            if name in stages and kinds[name] not in (*ATTRIBUTABLE, *scoring) and _by_others(stages[name])
+        ]
     )
+
+
+def _by_others(config: StageConfig) -> bool:
+    """Whether a stage maximises a reward that no reward stage has learned."""
+    return str(getattr(config, "reward", "")).partition(":")[0] not in ("", "stage") and len(config.needs()) == 1
 
 
 def _references(stages: Mapping[str, StageConfig], names: Sequence[str], values: Mapping[str, Any]) -> list[Problem]:

@@ -145,6 +145,7 @@ class _Study:
                 self.evaluations[name],
                 out,
                 config,
+                before=self.evaluations[self.study.stages[name].from_],
                 precision=self.study.precision,
                 seed=self.study.seed,
                 resources=self.resources,

@@ -1,0 +1,97 @@
+"""A stage's model with its pairs as tokens, and the gradient of its loss on each pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from preftrace import artifacts, models
+from preftrace.attribute.capture import Capture, Gradients
+from preftrace.models.logprobs import length_batches
+from preftrace.models.losses import dpo_loss, reward_loss, sft_loss
+from preftrace.models.prompts import Encoded
+from preftrace.types import Checkpoint, prompt_from_json
+
+SIDES = {"sft": ("chosen",), "dpo": ("chosen", "rejected"), "reward": ("chosen", "rejected")}
+"""Kind of loss -> the answers that it looks at."""
+
+
+def load_model(checkpoint: Mapping[str, Any], kind: str, format: str, precision: str) -> models.LanguageModel:
+    """The model whose parameters a loss of this kind is a function of, its adapter on."""
+    chain = Checkpoint(checkpoint["model"], tuple(checkpoint["adapters"]))
+    load = models.load_reward if kind == "reward" else models.load
+    return load(chain, format, precision=precision)
+
+
+class PairModel:
+    """A stage's model, its pairs as tokens, and its loss.
+
+    Args:
+        checkpoint: fields of the stage's `Checkpoint`.
+        pairs: a Parquet file with the columns id, prompt_json, chosen, rejected, meta: the pairs that were trained on.
+        loss: `kind` (`sft`, `dpo` or `reward`), `max_length`, and the settings of the stage that its loss depends on:
+            `beta` (dpo); `margin`, `label_smoothing` and `centring` (reward).
+        format: prompt format.
+        precision: as in `models.load`.
+        batch_tokens: padded tokens of one pass.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Mapping[str, Any],
+        pairs: str,
+        loss: Mapping[str, Any],
+        format: str,
+        precision: str = "auto",
+        batch_tokens: int = 1024,
+    ) -> None:
+        self.lm = load_model(checkpoint, loss["kind"], format, precision)
+        self.loss, self.batch_tokens = loss, batch_tokens
+        table = artifacts.read_table(Path(pairs)).to_pylist()
+        self.rows = [self._encode(pair) for pair in table]
+        key = loss.get("margin")
+        # Pairs without a margin stopped the training, so those that were trained on have one.
+        self.margins = np.array([json.loads(pair["meta"])[key] if key else 0.0 for pair in table], dtype=float)
+
+    def _encode(self, pair: Mapping[str, Any]) -> tuple[Encoded, ...]:
+        """The answers that the loss looks at, with the prompt that they were trained with."""
+        answers = [pair[side] for side in SIDES[self.loss["kind"]]]
+        prompt = prompt_from_json(pair["prompt_json"])
+        return models.encode_answers(self.lm.tokenizer, prompt, answers, self.lm.format, self.loss["max_length"])
+
+    def gradients(self, start: int, stop: int, reference: np.ndarray | None) -> Iterator[tuple[list[int], Gradients]]:
+        """Per-pair gradients of pairs start..stop, in batches of like length: (positions from start, gradients)."""
+        sides = len(SIDES[self.loss["kind"]])
+        lengths = [sum(len(r.prompt_ids) + len(r.answer_ids) for r in row) for row in self.rows[start:stop]]
+        with Capture(self.lm) as capture:
+            for batch in length_batches(lengths, self.batch_tokens):
+                rows = [self.rows[start + i][side] for side in range(sides) for i in batch]
+                given = None if reference is None else reference[batch]
+                objective = self._objective(rows, given, self.margins[start:stop][batch])
+                yield batch, capture.gradients(rows, [*range(len(batch))] * sides, objective)
+
+    def _objective(self, rows: list[Encoded], reference: np.ndarray | None, margins: np.ndarray) -> Any:
+        """From the values of `rows`, all chosen answers first, to the pairs' losses."""
+        n = len(margins)
+
+        def like(values: np.ndarray, to: torch.Tensor) -> torch.Tensor:
+            return torch.as_tensor(values, dtype=to.dtype, device=to.device)
+
+        def sft(values: torch.Tensor) -> torch.Tensor:
+            return sft_loss(values, like(np.array([len(row.answer_ids) for row in rows]), values))
+
+        def dpo(values: torch.Tensor) -> torch.Tensor:
+            assert reference is not None
+            ref = like(reference, values)
+            return dpo_loss(values[:n], values[n:], ref[:, 0], ref[:, 1], self.loss["beta"])
+
+        def reward(values: torch.Tensor) -> torch.Tensor:
+            smoothing, centring = self.loss["label_smoothing"], self.loss["centring"]
+            return reward_loss(values[:n], values[n:], like(margins, values), smoothing, centring)
+
+        return {"sft": sft, "dpo": dpo, "reward": reward}[self.loss["kind"]]
