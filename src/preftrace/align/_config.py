@@ -39,7 +39,7 @@ class StageConfig(Config):
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about 20% slower")
     save_steps: int = Field(20, ge=1, description="steps between two saves, from which a killed run goes on")
     report_to: str | tuple[str, ...] = Field(
-        "none", description="trackers given to TRL as they are: none, tensorboard, wandb, trackio, mlflow"
+        "none", description="trackers that get every step: none, tensorboard, wandb, trackio, mlflow ..."
     )
 
     def needs(self) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class Policy:
         self.config = job.config
         self.lm = replace(lm, model=adapters.attach(lm.model, job.adapter, job.seed).eval())
         width = self.lm.model.get_output_embeddings().in_features
+        self.recomputed = models.checkpointed_layers(self.lm.model) if job.config.gradient_checkpointing else []
         self.head = torch.nn.Linear(width, 1, device=lm.device)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)

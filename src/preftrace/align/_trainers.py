@@ -20,7 +20,7 @@ from datasets import Dataset
 from trl.trainer.utils import disable_dropout_in_model
 
 from preftrace import models, progress
-from preftrace.align import _saves
+from preftrace.align import _saves, _trackers
 from preftrace.align._guard import Guard
 from preftrace.align._job import Job
 from preftrace.align._train import Fitted
@@ -187,7 +187,7 @@ def _tracker_folder(job: Job) -> Iterator[None]:
     if name in os.environ:
         yield
         return
-    os.environ[name] = str(job.final.with_name(f"{job.final.name}.logs"))
+    os.environ[name] = _trackers.tensorboard_folder(job)
     try:
         yield
     finally:

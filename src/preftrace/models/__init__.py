@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from preftrace.models.prompts import encode as encode
     from preftrace.models.prompts import encode_answers as encode_answers
     from preftrace.models.prompts import render as render
+    from preftrace.models.recompute import checkpointed_layers as checkpointed_layers
+    from preftrace.models.recompute import recomputing as recomputing
     from preftrace.models.reward import RewardModel as RewardModel
     from preftrace.models.reward import load_reward as load_reward
     from preftrace.models.reward import rewards as rewards
@@ -40,6 +42,7 @@ _HOME = {
     "loading": ("LanguageModel", "load", "load_tokenizer"),
     "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
     "prompts": ("Encoded", "encode", "encode_answers", "render"),
+    "recompute": ("checkpointed_layers", "recomputing"),
     "reward": ("RewardModel", "load_reward", "rewards", "row_rewards", "to_reward_model"),
 }
 
