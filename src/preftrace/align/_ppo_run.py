@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,10 @@ from preftrace.align import _ppo_maths as maths
 from preftrace.align import _trackers, ppo
 from preftrace.align._job import Job
 from preftrace.align._ppo_policy import Policy, State, Tokens, resume, save
+from preftrace.align._rl_run import Prompts, check_lora, draw, held_out, read_prompts, step_prompts, stop, write_answers
 from preftrace.align._train import Fitted, Trained
-from preftrace.errors import ConfigError, DataError, UserError
 from preftrace.models.prompts import Encoded
-from preftrace.types import Pair, Sampling
+from preftrace.types import Sampling
 
 
 class Rollout(NamedTuple):
@@ -36,12 +36,10 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     """The `train` of the ppo stage."""
     config = job.config
     assert isinstance(config, ppo.Config)
-    if job.adapter.method != "lora":
-        raise ConfigError(["adapter.method: ppo needs lora: its reference is the model with the adapter off"], job.kind)
+    check_lora(job)
     reward = rewards.build(config.reward, job.format)
-    prompts, held = _prompts(job, lm, "train"), _prompts(job, lm, "holdout")
-    if not prompts:
-        raise DataError(f"{job.kind}: there is no prompt in {job.pairs}.")
+    prompts = read_prompts(job, lm, "train", config.max_new_tokens)
+    held = read_prompts(job, lm, "holdout", config.max_new_tokens)
     steps = max(1, round(config.epochs * len(prompts) / config.rollouts))
     policy = Policy(job, lm)
     state = resume(job, policy)
@@ -58,31 +56,7 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     counts = {"pairs_used": len(prompts), "pairs_unused": {}, "truncated": cut, "kl_coef": state.kl_coef}
     counts |= {"reward": rewards.portable(config.reward, job.final), "reward_scale": ppo.deviation(state.moments)}
     fitted = Fitted(policy.lm, pa.Table.from_pylist(state.curves), sum(t.numel() for t in policy.tensors()))
-    return Trained(fitted, counts, _held_out(job, policy, held, reward))
-
-
-def _prompts(job: Job, lm: models.LanguageModel, split: Literal["train", "holdout"]) -> list[tuple[Pair, Encoded]]:
-    """The distinct prompts of a split, cut from the left so that an answer fits behind them."""
-    from preftrace.preferences.stage import load_pairs
-
-    config = job.config
-    assert isinstance(config, ppo.Config)
-    room = config.max_length - config.max_new_tokens
-    if room < 1:
-        raise ConfigError(["max_length: must be above max_new_tokens"], job.kind)
-    found: dict[str, tuple[Pair, Encoded]] = {}
-    for pair in load_pairs(job.pairs, split):
-        text = models.render(pair.prompt, lm.tokenizer, job.format)
-        ids = lm.tokenizer(text, add_special_tokens=job.format == "raw")["input_ids"]
-        found.setdefault(text, (pair, Encoded(tuple(ids[-room:]), (), len(ids) > room)))
-    return list(found.values())
-
-
-def _chosen(job: Job, step: int, count: int, rollouts: int) -> list[int]:
-    """The prompts of a step: each pass over them is a permutation of its own."""
-    at = range(step * rollouts, (step + 1) * rollouts)
-    orders = {p: np.random.default_rng([job.seed, 1, p]).permutation(count) for p in {i // count for i in at}}
-    return [int(orders[i // count][i % count]) for i in at]
+    return Trained(fitted, counts, held_out(policy.lm, held, _sampling(config), reward, [job.seed, 4]))
 
 
 def _step(
@@ -91,12 +65,12 @@ def _step(
     state: State,
     step: int,
     steps: int,
-    prompts: Sequence[tuple[Pair, Encoded]],
+    prompts: Prompts,
     reward: rewards.Reward,
 ) -> None:
     config = policy.config
-    drawn = [prompts[i] for i in _chosen(job, step, len(prompts), config.rollouts)]
-    rows, answers = _draw(policy, drawn, [job.seed, 2, step])
+    drawn = [prompts[i] for i in step_prompts(job.seed, step, len(prompts), config.rollouts)]
+    rows, answers = draw(policy.lm, drawn, _sampling(config), [job.seed, 2, step])
     rollout = _rollout(policy, state, rows, answers, reward)
     rate = ppo.rate(config, step, steps)
     for group in policy.optimizer.param_groups:
@@ -114,7 +88,7 @@ def _step(
         "learning_rate": config.rate(job.adapter) * rate,
     }
     if problem := ppo.fault(logs, config):
-        raise UserError(f"{job.final.name}: at step {step + 1} {problem}. Its last good save is kept in {job.work}.")
+        raise stop(job, step + 1, problem)
     if config.kl_target is not None:
         state.kl_coef = maths.next_coefficient(state.kl_coef, logs["kl"], config.kl_target)
     state.step = step + 1
@@ -123,22 +97,8 @@ def _step(
         state.answers.append({"step": step + 1, "pair_id": pair.id, "answer": answer.text, "reward": score})
 
 
-def _draw(
-    policy: Policy, drawn: Sequence[tuple[Pair, Encoded]], seed: list[int]
-) -> tuple[list[Encoded], list[rewards.Answer]]:
-    """One answer to each prompt."""
-    config, lm = policy.config, policy.lm
-    seeds = [[int(s)] for s in np.random.default_rng(seed).integers(2**62, size=len(drawn))]
-    how = Sampling(1, config.max_new_tokens, config.temperature)
-    found = models.sample_ids(lm, [row.prompt_ids for _, row in drawn], how, seeds)
-    ends = set(models.end_ids(lm))
-    rows, answers = [], []
-    for (pair, row), (ids,) in zip(drawn, found, strict=True):
-        ended = ids[-1] in ends
-        text = lm.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True).strip()
-        rows.append(row._replace(answer_ids=tuple(ids)))
-        answers.append(rewards.Answer(pair.prompt, text, ended))
-    return rows, answers
+def _sampling(config: ppo.Config) -> Sampling:
+    return Sampling(1, config.max_new_tokens, config.temperature)
 
 
 def _rollout(
@@ -214,22 +174,4 @@ def _minibatch(policy: Policy, rollout: Rollout, chosen: list[int]) -> dict[str,
 def _write(job: Job, policy: Policy, state: State) -> None:
     head = {name: value.detach().cpu().numpy() for name, value in policy.head.named_parameters()}
     artifacts.write_tensors(job.work / "value_head.safetensors", head)
-    kinds = {"step": pa.int64(), "pair_id": pa.string(), "answer": pa.string(), "reward": pa.float64()}
-    artifacts.write_table(job.work / "answers.parquet", pa.Table.from_pylist(state.answers, schema=pa.schema(kinds)))
-
-
-def _held_out(job: Job, policy: Policy, held: Sequence[tuple[Pair, Encoded]], reward: rewards.Reward) -> dict[str, Any]:
-    """Mean reward of one answer to each held-out prompt before and after, and the paired difference (Student's t)."""
-    from scipy import stats
-
-    if not held:
-        return {"n": 0}
-    seed = [job.seed, 4]
-    with policy.lm.model.disable_adapter():
-        before = np.array(reward(_draw(policy, held, seed)[1]))
-    after = np.array(reward(_draw(policy, held, seed)[1]))
-    n, gaps = len(held), after - before
-    mean = float(gaps.mean())
-    half = float(stats.t.ppf(0.975, n - 1) * stats.sem(gaps)) if n > 1 else float("nan")
-    found = {"n": n, "reward_before": float(before.mean()), "reward": float(after.mean()), "reward_change": mean}
-    return found | {"reward_change_interval": [mean - half, mean + half] if n > 1 else None}
+    write_answers(job, state.answers)

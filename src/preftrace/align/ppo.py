@@ -18,14 +18,11 @@ the policy's hidden states. Departures from the papers and from TRL's former tra
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from preftrace import rewards
-from preftrace.align._config import StageConfig
+from preftrace.align import _rl
 
 if TYPE_CHECKING:
     from preftrace import models
@@ -37,20 +34,9 @@ POLICY = True
 LOSS = "clipped policy surrogate on whitened advantages + value_coef x clipped value loss, means over tokens"
 
 
-class Config(StageConfig):
+class Config(_rl.RLConfig):
     """Settings of PPO. `epochs` counts passes over the prompts; `batch_size` is answers in one pass of the model."""
 
-    # Where the reward lies is no part of the identity: what it computes is, by `digests`.
-    SPEED: ClassVar[frozenset[str]] = StageConfig.SPEED | {"reward"}
-    RATES: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}
-
-    from_: str = Field("sft", alias="from", description="the stage whose model this one starts from; base: none")
-    reward: str = Field(
-        "reward",
-        min_length=1,
-        description="a reward stage of the study, stage:FOLDER of one, or python:FILE.py:FUNCTION",
-    )
-    rollouts: int = Field(16, ge=1, description="prompts answered in one step")
     ppo_epochs: int = Field(2, ge=1, description="passes over the answers of one step")
     max_new_tokens: int = Field(32, ge=1, description="most tokens of an answer")
     temperature: float = Field(1.0, gt=0, description="of the sampled distribution, which is the one that is trained")
@@ -71,20 +57,6 @@ class Config(StageConfig):
     stop_ratio: float = Field(10.0, gt=1, description="stop when a minibatch's mean ratio is above this")
     log_answers: int = Field(2, ge=0, description="answers of each step that are kept in answers.parquet")
 
-    def needs(self) -> tuple[str, ...]:
-        """The stage it starts from, and the reward stage."""
-        return (self.from_,) if ":" in self.reward else (self.from_, self.reward)
-
-    def located(self, folders: Mapping[str, Path]) -> Config:
-        """With the folder of the reward stage in place of its name."""
-        if self.reward not in folders:
-            return self
-        return self.model_copy(update={"reward": f"stage:{folders[self.reward]}"})
-
-    def digests(self) -> dict[str, str]:
-        """Of what computes the reward."""
-        return {"reward": rewards.digest(self.reward)}
-
 
 def train(job: Job, lm: models.LanguageModel) -> Trained:
     """Train on the prompts of the training pairs; see `preftrace.align`. Writes `answers.parquet` and the value head.
@@ -100,14 +72,7 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
 
 def fault(logs: dict[str, float], config: Config) -> str:
     """What is wrong with a step's numbers and which setting to change, or "" where nothing is."""
-    wrong = [name for name in ("loss", "grad_norm", "reward", "kl", "ratio") if not math.isfinite(logs[name])]
-    if wrong:
-        return f"its {wrong[0].replace('_', ' ')} is {logs[wrong[0]]}; lower learning_rate or look at the reward"
-    if logs["kl"] > config.stop_kl:
-        return f"the KL to the reference is {logs['kl']:.3g} nats an answer; raise kl_coef or lower learning_rate"
-    if logs["ratio"] > config.stop_ratio:
-        return f"the mean ratio is {logs['ratio']:.3g}; lower learning_rate or ppo_epochs"
-    return ""
+    return _rl.fault(logs, config.stop_kl, config.stop_ratio, "kl_coef", "ppo_epochs")
 
 
 def rate(config: Config, step: int, steps: int) -> float:
