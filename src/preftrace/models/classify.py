@@ -1,12 +1,18 @@
-"""Text classifiers: the probability of one label, for any transformers sequence-classification model."""
+"""Text classifiers and reward models of others: any transformers sequence-classification model, read as logits.
+
+A row's logits are those that transformers gives for the row alone, whatever it is batched with. For a decoder this
+needs care: transformers reads the last token that is not `config.pad_token_id`, which for many models is the end token.
+Rows are therefore padded on the right with just that id, and where the model has none, with one that is in no row.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from preftrace.errors import ModelError
@@ -21,14 +27,14 @@ BATCH_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A sequence-classification model in evaluation mode and the label whose probability is the score.
+    """A sequence-classification model in evaluation mode and the label that is scored.
 
     Attributes:
         model: the transformers model.
         tokenizer: its tokenizer.
         label: index of the label.
-        multi_label: labels are independent (sigmoid of each logit) rather than exclusive (softmax over them).
-        max_length: longest text in tokens; what is longer is cut at its end.
+        multi_label: outputs stand for themselves (sigmoid of each logit) rather than exclude one another (softmax).
+        max_length: longest text in tokens; what is longer is cut.
         revision: content hash of the model's files, or the Hub's commit.
     """
 
@@ -41,39 +47,114 @@ class Classifier:
 
     def scores(self, texts: Sequence[str]) -> list[float]:
         """Probabilities of the label in [0, 1], one for each text, NaN where the model gave no number."""
-        encoded = [self.tokenizer(t, truncation=True, max_length=self.max_length)["input_ids"] for t in texts]
-        order = sorted(range(len(texts)), key=lambda i: (-len(encoded[i]), i))
-        result = [float("nan")] * len(texts)
-        while order:
-            size = max(1, BATCH_TOKENS // max(len(encoded[order[0]]), 1))
-            batch, order = order[:size], order[size:]
-            for i, value in zip(batch, self._batch([encoded[i] for i in batch]), strict=True):
-                result[i] = value
-        return result
-
-    def _batch(self, rows: list[list[int]]) -> list[float]:
-        device = next(self.model.parameters()).device
-        pad = self.tokenizer.pad_token_id
-        width = max(max(len(row) for row in rows), 1)
-        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-        with torch.inference_mode():
-            logits = self.model(input_ids=ids, attention_mask=mask).logits.double()
+        logits = torch.from_numpy(self.logits(texts))
         probabilities = logits.sigmoid() if self.multi_label else logits.softmax(-1)
         values: list[float] = probabilities[:, self.label].tolist()
         return values
 
+    def log_odds(
+        self, texts: Sequence[str], *, keep: Literal["start", "end"] = "start", special: bool = True
+    ) -> list[float]:
+        """Log-odds of the label against the others, one for each text: its logit where outputs stand for themselves.
+
+        With exclusive labels, log p / (1 - p) = z_label - logsumexp of the other logits. `keep` and `special` are those
+        of `logits`.
+        """
+        logits = torch.from_numpy(self.logits(texts, keep=keep, special=special))
+        own = logits[:, self.label]
+        if not self.multi_label:
+            others = [i for i in range(logits.shape[1]) if i != self.label]
+            own = own - logits[:, others].logsumexp(-1)
+        values: list[float] = own.tolist()
+        return values
+
+    def logits(
+        self, texts: Sequence[str], *, keep: Literal["start", "end"] = "start", special: bool = True
+    ) -> np.ndarray:
+        """All outputs for each text: `(n, outputs)` float64.
+
+        Args:
+            texts: n texts.
+            keep: which part is kept of a text that is longer than the model's limit.
+            special: whether the tokenizer adds its special tokens; a rendered chat template has them already.
+        """
+        self.tokenizer.truncation_side = "right" if keep == "start" else "left"
+        options = {"truncation": True, "max_length": self.max_length, "add_special_tokens": special}
+        rows = [self.tokenizer(text, **options)["input_ids"] or [self._blank()] for text in texts]
+        order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
+        result = np.full((len(rows), self.model.config.num_labels), np.nan)
+        while order:
+            size = max(1, BATCH_TOKENS // len(rows[order[0]]))
+            batch, order = order[:size], order[size:]
+            result[batch] = self._batch([rows[i] for i in batch])
+        return result
+
+    def _batch(self, rows: list[list[int]]) -> np.ndarray:
+        config = self.model.config.get_text_config()
+        own, size = config.pad_token_id, self.model.get_input_embeddings().num_embeddings
+        pad = own if own is not None and 0 <= own < size else _absent(rows, size)
+        if pad is None and len(rows) > 1:
+            return np.concatenate([self._batch([row]) for row in rows])
+        width = max(len(row) for row in rows)
+        device = next(self.model.parameters()).device
+        ids = torch.tensor([row + [pad or 0] * (width - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+        config.pad_token_id = pad
+        with torch.inference_mode():
+            logits: np.ndarray = self.model(input_ids=ids, attention_mask=mask).logits.double().cpu().numpy()
+        config.pad_token_id = own
+        return logits
+
+    def _blank(self) -> int:
+        """The token that stands for a text without tokens."""
+        known = (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id, 0)
+        return next(int(token) for token in known if token is not None)
+
+
+def _absent(rows: list[list[int]], size: int) -> int | None:
+    """A token id that is in no row, or None where there is none."""
+    taken = {token for row in rows for token in row}
+    return next((token for token in range(size) if token not in taken), None)
+
 
 def load_classifier(path: str, label: str = "") -> Classifier:
-    """Load a text classifier from a Hub id or a folder, safetensors only.
+    """Load a text classifier from a Hub id or a folder, safetensors only, to be read as probabilities.
 
     Args:
         path: Hub id (with an optional `@revision`) or folder.
         label: name of the label to score; empty: the one whose name says toxic, hate, offensive or the like.
 
     Raises:
-        ModelError: it cannot be loaded, or has no such label.
+        ModelError: it cannot be loaded, has no such label, or is a regression model.
     """
+    tokenizer, model = _load(path)
+    if model.config.problem_type == "regression":
+        raise ModelError(f"the classifier '{path}' is a regression model; its outputs are not probabilities")
+    return _classifier(path, tokenizer, model, choose_label(model.config.id2label, label, path))
+
+
+def load_judge(path: str, label: str = "") -> Classifier:
+    """Load a reward model or a classifier, to be read as log-odds or raw outputs.
+
+    Args:
+        path: as for `load_classifier`.
+        label: name of the label to score; empty for a model with one output.
+
+    Raises:
+        ModelError: it cannot be loaded, has no such label, or has several and none is named.
+    """
+    tokenizer, model = _load(path)
+    names = model.config.id2label
+    if not label and len(names) > 1:
+        listed = ", ".join(str(name) for name in names.values())
+        raise ModelError(
+            f"the model '{path}' has {len(names)} labels: {listed}. Name the one that is good, hf:{path}#LABEL, "
+            f"or the one that is bad, hf:{path}#-LABEL"
+        )
+    return _classifier(path, tokenizer, model, choose_label(names, label, path))
+
+
+def _load(path: str) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -89,15 +170,18 @@ def load_classifier(path: str, label: str = "") -> Classifier:
         raise ModelError(f"cannot load the classifier '{path}': {first}") from error
     if info["missing_keys"]:
         raise ModelError(f"'{path}' is not a text classifier: it has no weights for {sorted(info['missing_keys'])[0]}")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model.config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer, model.eval().to(device)
+
+
+def _classifier(path: str, tokenizer: Any, model: Any, label: int) -> Classifier:
+    config = model.config
+    alone = config.num_labels == 1 or config.problem_type in ("multi_label_classification", "regression")
     return Classifier(
-        model=model.eval().to(device),
+        model=model,
         tokenizer=tokenizer,
-        label=choose_label(model.config.id2label, label, path),
-        multi_label=_is_multi_label(model.config, path),
-        max_length=_max_length(model.config, tokenizer),
+        label=label,
+        multi_label=alone,
+        max_length=_max_length(config, tokenizer),
         revision=fingerprint(path),
     )
 
@@ -125,12 +209,6 @@ def choose_label(names: Mapping[int, str], label: str, path: str) -> int:
         f"cannot tell which label of the classifier '{path}' is the bad one; its labels are: {listed}. "
         f"Name it: hf:{path}#LABEL"
     )
-
-
-def _is_multi_label(config: Any, path: str) -> bool:
-    if config.problem_type == "regression":
-        raise ModelError(f"the classifier '{path}' is a regression model; its outputs are not probabilities")
-    return bool(config.problem_type == "multi_label_classification" or config.num_labels == 1)
 
 
 def _max_length(config: Any, tokenizer: Any) -> int:

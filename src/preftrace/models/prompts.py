@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from preftrace.errors import ModelError
 from preftrace.types import Message, Prompt, readable
 
 RAW_STOP = "\n\nHuman:"
@@ -35,6 +36,22 @@ def render(prompt: Prompt, tokenizer: Any, format: str) -> str:
     if format == "raw":
         return readable(prompt)
     rendered: str = tokenizer.apply_chat_template(_messages(prompt), tokenize=False, add_generation_prompt=True)
+    return rendered
+
+
+def render_answered(prompt: Prompt, answer: str, tokenizer: Any) -> str:
+    """A prompt and the answer to it as one conversation in the tokenizer's own template.
+
+    Raises:
+        ModelError: the template does not take such a conversation.
+    """
+    from jinja2 import TemplateError
+
+    messages = [*_messages(prompt), {"role": "assistant", "content": answer}]
+    try:
+        rendered: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    except (TemplateError, ValueError) as error:
+        raise ModelError(f"the chat template of '{tokenizer.name_or_path}' does not take a prompt: {error}") from error
     return rendered
 
 
