@@ -24,7 +24,7 @@ class RLConfig(StageConfig):
     reward: str = Field(
         "reward",
         min_length=1,
-        description="a reward stage of the study, stage:FOLDER of one, or python:FILE.py:FUNCTION",
+        description="a reward stage of the study, stage:FOLDER of one, hf:MODEL[#LABEL], or python:FILE.py:FUNCTION",
     )
     rollouts: int = Field(16, ge=1, description="prompts answered in one step")
 
