@@ -50,7 +50,7 @@ def block(run: RunView, stage: str) -> dict[str, Any]:
         found = [ranking(run, m, pick(rows, method=m)) for m in dict.fromkeys(row["method"] for row in rows)]
         rankings = [r for r in found if r]
         verticals.append({"name": vertical, "query": queries.get(vertical, {}), "rankings": rankings})
-    return {"stage": stage, "verticals": verticals}
+    return {"stage": stage, "through": record.summary.get("through"), "verticals": verticals}
 
 
 def render(run: RunView) -> str:
