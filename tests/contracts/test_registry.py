@@ -209,7 +209,12 @@ SUSPECT = re.compile(
     r"|\bTODO\b|\bFIXME\b|\bXXX\b|# *type: *ignore(?!\[)"
 )
 
-ENTRANCES = {("align/_run.py", "run"), ("evaluate/runner.py", "run"), ("api.py", "align")}
+ENTRANCES = {
+    ("align/_run.py", "run"),
+    ("api.py", "align"),
+    ("attribute/influence.py", "run"),
+    ("evaluate/runner.py", "run"),
+}
 """Entrances of a stage, whose many parameters are named by the caller; commands of the command line are too."""
 
 
