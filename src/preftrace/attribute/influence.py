@@ -71,21 +71,13 @@ def run(
         seed=seed,
         resources=resources or Resources(),
     )
-    inputs = {"stage": artifacts.hash_json([record.identity, record.content]), "pairs": _record(pairs).content}
-    if source is not record:
-        inputs["reward"] = artifacts.hash_json([source.identity, source.content])
-    inputs |= {f"evaluate/{name}": _record(folder).content for name, folder in job.evaluations.items()}
-    inputs |= {f"before/{name}": _record(folder).content for name, folder in earlier.items()}
-    settings = job.config.identity() | {"precision": precision, "seed": seed}
-    settings["versions"] = {name: METHODS.load(name).VERSION for name in job.config.methods}
-    spec = artifacts.StageSpec("attribute", f"attribute/{stage.name}", VERSION, settings, inputs)
 
     def make(work: Path) -> Mapping[str, Any]:
         from preftrace.attribute import compute
 
         return compute.make(job, work)
 
-    return artifacts.run_stage(out, spec, make)
+    return artifacts.run_stage(out, _spec(job), make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +138,19 @@ class Job:
     def through(self) -> dict[str, Any] | None:
         """What the record says of the reward model that the pairs act through."""
         return None if self.beta is None else {"stage": self.source.folder.name, "beta": self.beta}
+
+
+def _spec(job: Job) -> artifacts.StageSpec:
+    """What the stage is made from."""
+    record, source = job.record, job.source
+    inputs = {"stage": artifacts.hash_json([record.identity, record.content]), "pairs": _record(job.pairs).content}
+    if source is not record:
+        inputs["reward"] = artifacts.hash_json([source.identity, source.content])
+    inputs |= {f"evaluate/{name}": _record(folder).content for name, folder in job.evaluations.items()}
+    inputs |= {f"before/{name}": _record(folder).content for name, folder in job.before.items()}
+    settings = job.config.identity() | {"precision": job.precision, "seed": job.seed}
+    settings["versions"] = {name: METHODS.load(name).VERSION for name in job.config.methods}
+    return artifacts.StageSpec("attribute", f"attribute/{record.folder.name}", VERSION, settings, inputs)
 
 
 def _source(record: StageRecord) -> StageRecord:
