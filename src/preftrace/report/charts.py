@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from preftrace.report.calibration import Bin
 from preftrace.report.html import clean
 
 INK, MUTED, GRID, ACCENT, SPAN = "#1b1f25", "#57606b", "#dfe3e9", "#2456a6", "#8aa4cf"
@@ -72,6 +73,27 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], axis: str) -> Mar
     )
     last = ", ".join(f"{label} ends at {points[-1][1]:.3g}" for label, points in lines.items() if points)
     return _svg(chart.properties(width=WIDTH, height=130), f"{axis} over steps: {last}")
+
+
+def calibrated(bins: Sequence[Bin]) -> Markup:
+    """Expected against observed share of right pairs, with intervals; the dashed line is where they are the same."""
+    import altair as alt
+
+    ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    across = alt.Scale(domain=[0.48, 1.02], nice=False)
+    up = alt.Scale(domain=[0, 1], nice=False)
+    x = alt.X("expected:Q", scale=across, title="expected to be right", axis=alt.Axis(values=ticks, format=".1f"))
+    base = alt.Chart(alt.Data(values=[_finite(b._asdict()) for b in bins])).encode(x=x)
+    even = alt.Chart(alt.Data(values=[{"expected": at, "share": at} for at in (0.5, 1.0)]))
+    layers = [
+        even.mark_line(color=MUTED, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=alt.Y("share:Q", scale=up)),
+        base.mark_rule(color=SPAN, strokeWidth=5, strokeCap="round").encode(y=alt.Y("low:Q", scale=up), y2="high:Q"),
+        base.mark_point(filled=True, color=ACCENT, size=90, opacity=1).encode(
+            y=alt.Y("share:Q", scale=up, title="right", axis=alt.Axis(tickCount=5, format=".1f"))
+        ),
+    ]
+    words = ", ".join(f"{b.share:.2f} of {b.n} pairs where {b.expected:.2f} is expected" for b in bins)
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=190), f"Share of right pairs: {words}")
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,12 @@ class RunView:
     def stages(self) -> list[str]:
         """Every stage that is planned or there, in the order in which they build on one another."""
         compared = self.record("compare")
-        order = [*(compared.config.get("stages", ()) if compared else ()), BASE, *self._planned("stages"), *USUAL_ORDER]
+        order = list(compared.config.get("stages", ())) if compared else []
+        # A reward model is not compared: it stands behind the stage that it starts from.
+        for stage in reversed([s for s in self._planned("stages") if order and s not in order]):
+            parent = self._setting(stage, "from", "sft")
+            order.insert(order.index(parent) + 1 if parent in order else len(order), stage)
+        order += [BASE, *self._planned("stages"), *USUAL_ORDER]
         known = {p.name for p in (self.path / "evaluate").glob("*") if p.is_dir()}
         known = known.union(self._folders("align"), self._folders("attribute"))
         if planned := self._planned("stages"):
@@ -166,8 +171,12 @@ class RunView:
 
     def _kind(self, stage: str) -> str:
         """What kind of training a planned stage is."""
-        settings = self.study["stages"][stage]
-        return str(settings.get("kind", stage)) if isinstance(settings, dict) else stage
+        return self._setting(stage, "kind", stage)
+
+    def _setting(self, stage: str, key: str, default: str) -> str:
+        stages = self.study["stages"]
+        settings = stages[stage] if isinstance(stages, dict) else None
+        return str(settings.get(key, default)) if isinstance(settings, dict) else default
 
     def _planned(self, part: str) -> list[str]:
         value = self.study.get(part)
