@@ -25,7 +25,7 @@ def pair_of(prompt, chosen, rejected):
 
 
 def test_the_registry_lists_the_stages():
-    assert STAGES.names() == ["dpo", "ppo", "reward", "sft"]
+    assert STAGES.names() == ["dpo", "ppo", "reward", "rloo", "sft"]
 
 
 def test_importing_a_stage_imports_no_torch():

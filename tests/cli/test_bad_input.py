@@ -115,7 +115,7 @@ CASES = [
     Case(
         "unknown stage kind",
         RUN,
-        r"line 4: stages\.orpo: unknown stage kind 'orpo'; known: dpo, ppo, reward, sft",
+        r"line 4: stages\.orpo: unknown stage kind 'orpo'; known: dpo, ppo, reward, rloo, sft",
         lambda p: p.study_with("sft:", "orpo:"),
     ),
     Case(
@@ -335,7 +335,7 @@ CASES = [
     Case(
         "align an unknown kind",
         "align orpo p.jsonl --out o",
-        r"unknown stage kind 'orpo'; known: dpo, ppo, reward, sft",
+        r"unknown stage kind 'orpo'; known: dpo, ppo, reward, rloo, sft",
         lambda p: p.pairs(),
     ),
     Case("align without pairs", "align sft none.jsonl --model {model} --out o", r"none\.jsonl: no such file"),

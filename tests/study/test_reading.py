@@ -80,7 +80,7 @@ def test_a_message_counts_the_problems_and_names_the_file(write):
         (
             "sft: {epochs: 2}",
             "sfft:\n  sft:",
-            "line 3: stages.sfft: unknown stage kind 'sfft'; known: dpo, ppo, reward, sft",
+            "line 3: stages.sfft: unknown stage kind 'sfft'; known: dpo, ppo, reward, rloo, sft",
         ),
         ("sft: {epochs: 2}", "sft: 2", "line 3: stages.sft: must be a mapping of settings, not 2"),
         ("from: sft", "from: ppo", "line 5: stages.dpo.from: 'ppo' is not a stage; known: base, sft, dpo"),

@@ -44,19 +44,50 @@ Terms = Callable[[models.LanguageModel, Batch], Mapping[str, torch.Tensor]]
 """Names and values of each pair, `(b,)`; `loss` is what is minimised, the others are logged."""
 
 
-class PairTrainer:
-    """What both trainers share; mixed in before a TRL trainer."""
+class Marked:
+    """Steps are looked at before they are saved, and saves count by their mark; mixed in before a trainer."""
 
-    loss_is_scaled_for_ga = True
-
-    def __init__(self, lm: models.LanguageModel, terms: Terms, step: Callable[[dict[str, float]], None], **kwargs: Any):
-        self._lm, self._terms, self._step = lm, terms, step
-        super().__init__(processing_class=lm.tokenizer, **kwargs)  # type: ignore[call-arg]
-        self._drop_printer()
+    _look: Callable[[dict[str, float]], None]
 
     def _drop_printer(self) -> None:
         handler = self.callback_handler  # type: ignore[attr-defined]
         handler.callbacks = [c for c in handler.callbacks if type(c).__name__ != "PrinterCallback"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log a step, then look at it before anything is saved."""
+        super().log(logs, start_time)  # type: ignore[misc]
+        if "loss" in logs:
+            self._look(logs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        folder = Path(self.args.output_dir) / f"{_saves.PREFIX}{self.state.global_step}"  # type: ignore[attr-defined]
+        self._add_to(folder)
+        _saves.mark(folder)
+
+    def _add_to(self, save: Path) -> None:
+        """Write more files into a save before it is marked: none."""
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the rows are not tensors here."""
+        return 0
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: a save is a working file."""
+
+    def _send_telemetry(self) -> None:
+        pass
+
+
+class PairTrainer(Marked):
+    """What the trainers on pairs share; mixed in before a TRL trainer."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, lm: models.LanguageModel, terms: Terms, step: Callable[[dict[str, float]], None], **kwargs: Any):
+        self._lm, self._terms, self._look = lm, terms, step
+        super().__init__(processing_class=lm.tokenizer, **kwargs)  # type: ignore[call-arg]
+        self._drop_printer()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Batch], return_outputs: bool = False, num_items_in_batch: int | None = None
@@ -71,26 +102,6 @@ class PairTrainer:
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Batch]], device: Any) -> int:
         return sum(len(sample["batch"].chosen) for sample in batch_samples)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log a step, then look at it before anything is saved."""
-        super().log(logs, start_time)  # type: ignore[misc]
-        if "loss" in logs:
-            self._step(logs)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)  # type: ignore[misc]
-        _saves.mark(Path(self.args.output_dir) / f"{_saves.PREFIX}{self.state.global_step}")  # type: ignore[attr-defined]
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: the rows are not tensors here."""
-        return 0
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: a save is a working file."""
-
-    def _send_telemetry(self) -> None:
-        pass
 
 
 def arguments(job: Job, lm: models.LanguageModel) -> dict[str, Any]:
@@ -142,7 +153,7 @@ def fit(
     done = _saves.step(resume) if resume else 0
     with (
         warnings.catch_warnings(action="ignore", category=FutureWarning),
-        _tracker_folder(job),
+        tracker_folder(job),
         progress.bar(f"train {job.final.name}", total=_steps(job, len(data)), done=done) as advance,
     ):
 
@@ -150,9 +161,7 @@ def fit(
             guard.check(trainer.state.global_step, logs)
             advance()
 
-        args = trl[0](**arguments)
-        if args.world_size == 1 and args.n_gpu > 1:
-            args._n_gpu = 1  # one process trains on one device; TRL refuses torch's DataParallel
+        args = one_device(trl[0](**arguments))
         head = HEAD if isinstance(lm, models.RewardModel) else ""
         lora = adapters.lora_config(job.adapter, head) if job.adapter.method == "lora" else None
         shared = {"model": lm.model, "train_dataset": data, "data_collator": collate, "peft_config": lora}
@@ -162,6 +171,13 @@ def fit(
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     return Fitted(replace(lm, model=trainer.model.eval()), _curves(trainer.state.log_history), trainable)
+
+
+def one_device(args: Any) -> Any:
+    """The trainer's arguments, for one process on one device: TRL refuses torch's DataParallel."""
+    if args.world_size == 1 and args.n_gpu > 1:
+        args._n_gpu = 1
+    return args
 
 
 def _steps(job: Job, rows: int) -> int:
@@ -181,7 +197,7 @@ def _curves(history: list[dict[str, float]]) -> pa.Table:
 
 
 @contextlib.contextmanager
-def _tracker_folder(job: Job) -> Iterator[None]:
+def tracker_folder(job: Job) -> Iterator[None]:
     """TensorBoard writes beside the stage, not into its working files, which are removed."""
     name = "TENSORBOARD_LOGGING_DIR"
     if name in os.environ:
