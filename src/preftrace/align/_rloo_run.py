@@ -29,7 +29,7 @@ from preftrace.types import Sampling
 ANSWERS = "answers.json"
 LOGGED = {
     "loss": "loss",
-    "reward": "reward",
+    "reward": "score",
     "entropy": "entropy",
     "clip_fraction": "clip_ratio/region_mean",
     "ratio": "ratio",
@@ -234,10 +234,13 @@ def _judge(
             raise UserError(f"{job.final.name}: the reward gave {len(scores)} numbers for {len(answers)} answers")
         if not np.isfinite(scores).all():
             raise _rl_run.stop(job, step, f"its reward is {np.sum(scores)}; look at the reward")
-        log_metric("ended", float(np.mean([answer.ended for answer in answers])))
+        ended = np.array([answer.ended for answer in answers])
+        log_metric("ended", float(ended.mean()))
+        log_metric("score", float(np.mean(scores)))
         for pair, answer, score in zip(pairs[: config.log_answers], answers, scores, strict=False):
             kept.append({"step": step, "pair_id": pair.id, "answer": answer.text, "reward": score})
-        return scores
+        held: list[float] = (np.array(scores) - config.eos_penalty * ~ended).tolist()
+        return held
 
     return judged
 

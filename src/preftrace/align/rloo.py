@@ -3,6 +3,7 @@
 One step:
 1. draw `num_generations` answers to each of `rollouts` prompts from the full distribution at `temperature`;
 2. return of an answer: its reward - `beta` x KL, KL = sum over its tokens of log pi - log pi_ref (the adapter off);
+   less `eos_penalty` where it has no end token;
 3. advantage: the return less the mean return of the *other* answers to the same prompt;
 4. `num_iterations` passes over the answers: -min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), mean over answers, where
    ratio = pi(answer) / pi(answer when drawn), a ratio of whole answers and not of tokens.
@@ -45,6 +46,7 @@ class Config(_rl.RLConfig):
     normalise_advantages: bool = Field(
         False, description="shift and scale a step's advantages to mean 0 and variance 1"
     )
+    eos_penalty: float = Field(0.0, ge=0, description="taken off the reward of an answer without an end token")
     stop_kl: float = Field(100.0, gt=0, description="stop when the KL of a step is above this, in nats an answer")
     stop_ratio: float = Field(10.0, gt=1, description="stop when a pass's mean ratio of answers is above this")
     log_answers: int = Field(2, ge=0, description="answers of each step that are kept in answers.parquet")
