@@ -54,6 +54,21 @@ def build_model(seed: int = 0, **overrides):
     return LlamaForCausalLM(LlamaConfig(**{**settings, **overrides})).eval()
 
 
+def exact(model):
+    """The model in float64 throughout: Llama's own norm goes through float32 whatever the weights are."""
+    import torch
+
+    def forward(norm, states):
+        variance = states.pow(2).mean(-1, keepdim=True)
+        return norm.weight * states * torch.rsqrt(variance + norm.variance_epsilon)
+
+    model = model.double()
+    for module in model.modules():
+        if type(module).__name__ == "LlamaRMSNorm":
+            module.forward = forward.__get__(module)
+    return model
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a local model folder."""

@@ -10,7 +10,7 @@ import torch
 
 from preftrace import models
 from preftrace.models.lora import lora_layers
-from tests.conftest import build_model, build_tokenizer
+from tests.conftest import build_model, build_tokenizer, exact
 
 TEXTS = [
     ("\n\nHuman: hello there\n\nAssistant:", "good morning to you", "go away"),
@@ -25,7 +25,7 @@ def adapted(precision: str = "float64", r: int = 3, seed: int = 1, scale: float 
     """The tiny model with an adapter whose A and B are both random."""
     from peft import LoraConfig, get_peft_model
 
-    model = build_model().to(getattr(torch, precision))
+    model = exact(build_model()) if precision == "float64" else build_model()
     config = LoraConfig(r=r, lora_alpha=2 * r, target_modules="all-linear", task_type="CAUSAL_LM")
     wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
     generator = torch.Generator().manual_seed(seed)

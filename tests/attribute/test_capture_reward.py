@@ -14,7 +14,7 @@ from preftrace.errors import ModelError
 from preftrace.models.lora import lora_layers, trained_head
 from preftrace.models.losses import reward_loss
 from tests.attribute.conftest import TEXTS, adapted, rows
-from tests.conftest import build_model, build_tokenizer
+from tests.conftest import build_model, build_tokenizer, exact
 
 MARGINS = torch.tensor([0.0, 0.5, -0.3, 1.0, 0.2], dtype=torch.float64)
 SETTINGS = {"plain": (0.0, 0.0), "smoothed and centred": (0.1, 0.05)}
@@ -24,7 +24,8 @@ def reward_model(precision: str = "float64", scale: float = 1.0) -> models.Rewar
     """The tiny model as a reward model whose adapter and head are random."""
     from peft import LoraConfig, get_peft_model
 
-    plain = models.LanguageModel(build_model().to(getattr(torch, precision)), build_tokenizer(), "raw", precision)
+    model = exact(build_model()) if precision == "float64" else build_model()
+    plain = models.LanguageModel(model, build_tokenizer(), "raw", precision)
     rm = models.to_reward_model(plain, seed=3)
     config = LoraConfig(r=3, lora_alpha=6, target_modules="all-linear", task_type="SEQ_CLS", modules_to_save=["score"])
     wrapped = get_peft_model(rm.model, config, autocast_adapter_dtype=False)

@@ -9,6 +9,7 @@ from preftrace import models
 from preftrace.config import AdapterConfig
 from preftrace.errors import ModelError
 from preftrace.models import adapters
+from preftrace.models.packing import backbone
 from preftrace.models.prompts import Encoded
 from preftrace.models.reward import HEAD
 from preftrace.types import Checkpoint
@@ -20,7 +21,7 @@ def naive(rm, row):
     """One row by itself: the last hidden state times the head."""
     ids = torch.tensor([row.prompt_ids + row.answer_ids])
     with torch.no_grad():
-        states = rm.hidden(ids, torch.ones_like(ids))
+        states = backbone(rm)(input_ids=ids).last_hidden_state
         return float(rm.head(states)[0, -1, 0])
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from preftrace.align._rows import Row
     from preftrace.align._train import Trained
 
-VERSION = 1
+VERSION = 2
 POLICY = True
 LOSS = "mean over pairs of -log sigmoid(beta D), log-probabilities summed over the answer's tokens"
 

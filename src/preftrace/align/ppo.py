@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from preftrace.align._job import Job
     from preftrace.align._train import Trained
 
-VERSION = 1
+VERSION = 2
 POLICY = True
 LOSS = "clipped policy surrogate on whitened advantages + value_coef x clipped value loss, means over tokens"
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from preftrace.align._rows import Row
     from preftrace.align._train import Trained
 
-VERSION = 1
+VERSION = 2
 LOSS = "mean over pairs of softplus(-(r(chosen) - r(rejected) - margin)), smoothed and centred where asked"
 POLICY = False
 

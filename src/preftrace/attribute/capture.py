@@ -21,6 +21,7 @@ import torch
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
 from preftrace.models.lora import LoraLayer, lora_layers, trained_head
+from preftrace.models.packing import Packed, keys_of, pack, shares_prompts
 from preftrace.models.prompts import Encoded
 from preftrace.models.reward import HEAD, RewardModel, rewards
 
@@ -44,10 +45,11 @@ class Capture:
         if self.head is not None:
             self.shapes[HEAD_NAME] = tuple(self.head.weight.shape)
         self._handles: list[Any] = []
-        self._groups = torch.empty(0, dtype=torch.long)
+        self._groups = self._packs = torch.empty(0, dtype=torch.long)
         self._found: Gradients = {}
 
     def __enter__(self) -> Capture:
+        shares_prompts(self.lm)  # found out before there are hooks
         embedding = self.lm.model.get_input_embeddings()
         self._handles = [layer.module.register_forward_hook(self._forward_hook(layer)) for layer in self.layers]
         self._handles.append(embedding.register_forward_hook(lambda _m, _i, out: out.requires_grad_(True)))
@@ -81,14 +83,18 @@ class Capture:
             For every trained matrix `(n, numel)`.
         """
         n = max(groups) + 1
+        packed = pack(rows, keys_of(self.lm, rows, groups), self.lm.pad_id).to(self.lm.device)
         self._groups = torch.tensor(groups, device=self.lm.device)
+        # A packed row holds rows of one example only.
+        self._packs = torch.zeros(len(packed.ids), dtype=torch.long, device=self.lm.device)
+        self._packs[packed.home] = self._groups
         wide = torch.float64 if self.layers[0].a.dtype == torch.float64 else torch.float32
         self._found = {
             name: torch.zeros((n, *shape), dtype=wide, device=self.lm.device) for name, shape in self.shapes.items()
         }
         with torch.enable_grad():
             with self.lm.autocast():
-                values = row_values(self.lm, rows, temperature)
+                values = row_values(self.lm, rows, temperature, packed)
             objective(values).sum().backward()  # type: ignore[no-untyped-call]
         found, self._found = self._found, {}
         return {name: value.reshape(n, -1) for name, value in found.items()}
@@ -116,13 +122,17 @@ class Capture:
         x, delta = x.to(wide), delta.to(wide)
         rows_a = torch.einsum("ntr,nti->nri", delta @ b.detach().to(wide), x)
         rows_b = torch.einsum("nto,ntr->nor", delta, x @ a.detach().to(wide).T)
-        self._found[name_a].index_add_(0, self._groups, rows_a, alpha=layer.scale)
-        self._found[name_b].index_add_(0, self._groups, rows_b, alpha=layer.scale)
+        self._found[name_a].index_add_(0, self._packs, rows_a, alpha=layer.scale)
+        self._found[name_b].index_add_(0, self._packs, rows_b, alpha=layer.scale)
 
 
-def row_values(lm: LanguageModel, rows: Sequence[Encoded], temperature: float = 1.0) -> torch.Tensor:
+def row_values(
+    lm: LanguageModel, rows: Sequence[Encoded], temperature: float = 1.0, packed: Packed | None = None
+) -> torch.Tensor:
     """What the model gives a row, `(N,)`, differentiable: its reward, or the log-probability of its answer."""
-    return rewards(lm, rows) if isinstance(lm, RewardModel) else answer_logprobs(lm, rows, temperature)
+    if isinstance(lm, RewardModel):
+        return rewards(lm, rows, packed)
+    return answer_logprobs(lm, rows, temperature, packed)
 
 
 def _tensors(layer: LoraLayer) -> tuple[tuple[str, torch.nn.Parameter], tuple[str, torch.nn.Parameter]]:

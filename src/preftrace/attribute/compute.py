@@ -17,6 +17,7 @@ from preftrace.attribute.scores import scores_table
 from preftrace.attribute.streaming import WORKERS, Passes, Scored
 from preftrace.engines import engine_of
 from preftrace.errors import ArtifactError, DataError
+from preftrace.models.packing import packed_length
 
 
 def make(job: Job, work: Path) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _direction(job: Job, work: Path, name: str, folder: Path, tokenizer: Any) ->
     draw = Draw(job.config.query, job.config.query_items, job.seed, job.beta, most)
     before = job.before.get(name)
     query = read_query(folder, tokenizer, job.format, draw, before)
-    sizes = [len(i.rows) * max(len(r.prompt_ids) + len(r.answer_ids) for r in i.rows) for i in query.items]
+    sizes = [packed_length(item.rows) for item in query.items]
     # An item is one example of the batch: its rows stay together, so its size counts as its length.
     batches = [{"items": sorted(batch)} for batch in _item_batches(sizes, job.config.batch_tokens)]
     init = {

@@ -15,7 +15,7 @@ from preftrace.errors import ArtifactError, DataError
 from preftrace.registry import METHODS
 from preftrace.types import Checkpoint, StageRecord
 
-VERSION = 1
+VERSION = 2
 LOSS_SETTINGS = {
     "sft": ("max_length",),
     "dpo": ("max_length", "beta"),

@@ -14,6 +14,7 @@ from preftrace import artifacts, models
 from preftrace.attribute.capture import Capture, Gradients
 from preftrace.models.logprobs import length_batches
 from preftrace.models.losses import dpo_loss, reward_loss, sft_loss
+from preftrace.models.packing import packed_length
 from preftrace.models.prompts import Encoded
 from preftrace.types import Checkpoint, prompt_from_json
 
@@ -67,7 +68,7 @@ class PairModel:
     def gradients(self, start: int, stop: int, reference: np.ndarray | None) -> Iterator[tuple[list[int], Gradients]]:
         """Per-pair gradients of pairs start..stop, in batches of like length: (positions from start, gradients)."""
         sides = len(SIDES[self.loss["kind"]])
-        lengths = [sum(len(r.prompt_ids) + len(r.answer_ids) for r in row) for row in self.rows[start:stop]]
+        lengths = [packed_length(row) for row in self.rows[start:stop]]
         with Capture(self.lm) as capture:
             for batch in length_batches(lengths, self.batch_tokens):
                 rows = [self.rows[start + i][side] for side in range(sides) for i in batch]

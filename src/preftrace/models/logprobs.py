@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,21 +10,25 @@ import torch
 import torch.nn.functional as F
 
 from preftrace.models.loading import LanguageModel
+from preftrace.models.packing import Packed, inputs, keys_of, pack, packed_length
 from preftrace.models.prompts import Encoded
 
 
-def answer_logprobs(lm: LanguageModel, rows: Sequence[Encoded], temperature: float = 1.0) -> torch.Tensor:
+def answer_logprobs(
+    lm: LanguageModel, rows: Sequence[Encoded], temperature: float = 1.0, packed: Packed | None = None
+) -> torch.Tensor:
     """Sum over answer tokens of log pi(token | before), one forward pass for all rows. Differentiable.
 
     Args:
         lm: the model.
         rows: n prompts and answers.
         temperature: the logits are divided by it, as when sampling.
+        packed: how the rows are laid out; None: rows with one prompt share it.
 
     Returns:
         `(n,)`, at most 0, in float32 (float64 for a float64 model).
     """
-    found = answer_states(lm, rows)
+    found = answer_states(lm, rows, packed)
     losses = F.cross_entropy(found.logits / temperature, found.tokens, reduction="none")
     return torch.zeros(len(rows), dtype=losses.dtype, device=losses.device).index_add(0, found.row, -losses)
 
@@ -45,15 +49,13 @@ class AnswerStates(NamedTuple):
     hidden: torch.Tensor
 
 
-def answer_states(lm: LanguageModel, rows: Sequence[Encoded]) -> AnswerStates:
+def answer_states(lm: LanguageModel, rows: Sequence[Encoded], packed: Packed | None = None) -> AnswerStates:
     """One forward pass; logits exist only where an answer token is predicted. Differentiable."""
-    ids, mask, answer = (tensor.to(lm.device) for tensor in pad_rows(rows, lm.pad_id))
-    # The hidden state before a token predicts it.
-    row, position = (answer[:, 1:]).nonzero(as_tuple=True)
-    logits, hidden = _logits_at(lm, ids, mask, row, position)
+    packed = (packed or pack(rows, keys_of(lm, rows), lm.pad_id)).to(lm.device)
+    logits, hidden = _logits_at(lm, packed)
     # Flattened, for the loss: with the classes in dimension 1 the CPU kernel is several times slower and less exact.
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    return AnswerStates(row, ids[row, position + 1], wide, hidden)
+    return AnswerStates(packed.row, packed.tokens, wide, hidden)
 
 
 def completion_logprobs(
@@ -71,7 +73,7 @@ def completion_logprobs(
         `(n,)` float64, in the order of `rows`.
     """
     result = np.full(len(rows), np.nan)
-    for batch in length_batches([len(r.prompt_ids) + len(r.answer_ids) for r in rows], batch_tokens):
+    for batch in row_batches(lm, rows, batch_tokens):
         with torch.inference_mode(), lm.autocast():
             values = answer_logprobs(lm, [rows[i] for i in batch], temperature)
         result[batch] = values.double().cpu().numpy()
@@ -90,36 +92,31 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[i
         yield batch
 
 
-def pad_rows(rows: Sequence[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids, attention mask, and which tokens are the answer's, each `(n, t)`, padded on the right."""
-    width = max(len(r.prompt_ids) + len(r.answer_ids) for r in rows)
-    ids = torch.full((len(rows), width), pad_id)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    answer = torch.zeros((len(rows), width), dtype=torch.bool)
-    for i, row in enumerate(rows):
-        length = len(row.prompt_ids) + len(row.answer_ids)
-        ids[i, :length] = torch.tensor(row.prompt_ids + row.answer_ids)
-        mask[i, :length] = 1
-        answer[i, len(row.prompt_ids) : length] = True
-    return ids, mask, answer
+def row_batches(lm: LanguageModel, rows: Sequence[Encoded], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of rows in batches of at most `batch_tokens` padded; rows that share a prompt stay together."""
+    units: dict[Hashable, list[int]] = {}
+    for i, key in enumerate(keys_of(lm, rows) if rows else ()):
+        units.setdefault(key, []).append(i)
+    together = list(units.values())
+    lengths = [packed_length([rows[i] for i in unit]) for unit in together]
+    for batch in length_batches(lengths, batch_tokens):
+        yield [i for unit in batch for i in together[unit]]
 
 
-def _logits_at(
-    lm: LanguageModel, ids: torch.Tensor, mask: torch.Tensor, row: torch.Tensor, position: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits `(m, v)` and hidden states `(m, d)` at m positions only: the output head never sees the others.
+def _logits_at(lm: LanguageModel, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits `(m, v)` and hidden states `(m, d)` where answer tokens are predicted: the head never sees other places.
 
     Whatever a model does to its logits after the head (scaling, capping) is elementwise, so it holds for these too.
     """
     seen: list[torch.Tensor] = []
 
-    def gather(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        seen.append(inputs[0][row, position])
+    def gather(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        seen.append(given[0][packed.home[packed.row], packed.before])
         return (seen[0].unsqueeze(0),)
 
     handle = lm.model.get_output_embeddings().register_forward_pre_hook(gather)
     try:
-        logits: torch.Tensor = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        logits: torch.Tensor = lm.model(**inputs(lm, packed), use_cache=False).logits
     finally:
         handle.remove()
     return logits[0], seen[0]

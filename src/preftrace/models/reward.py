@@ -18,7 +18,8 @@ import torch
 
 from preftrace.errors import ModelError
 from preftrace.models.loading import LanguageModel, load, load_adapter
-from preftrace.models.logprobs import length_batches, pad_rows
+from preftrace.models.logprobs import row_batches
+from preftrace.models.packing import Packed, backbone, inputs, keys_of, pack
 from preftrace.models.prompts import Encoded
 from preftrace.types import Checkpoint
 
@@ -43,10 +44,9 @@ class RewardModel(LanguageModel):
 
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
-    def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Hidden states `(n, t, d)` after the last layer's norm."""
-        backbone = getattr(self._classifier, self._classifier.base_model_prefix)
-        states: torch.Tensor = backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    def hidden(self, packed: Packed) -> torch.Tensor:
+        """Hidden states `(p, t, d)` after the last layer's norm."""
+        states: torch.Tensor = backbone(self)(**inputs(self, packed), use_cache=False).last_hidden_state
         return states
 
 
@@ -114,15 +114,19 @@ def _load_whole(model: str, format: str, precision: str) -> RewardModel:
     return RewardModel(lm.model, lm.tokenizer, format, lm.precision)
 
 
-def rewards(rm: RewardModel, rows: Sequence[Encoded]) -> torch.Tensor:
+def rewards(rm: RewardModel, rows: Sequence[Encoded], packed: Packed | None = None) -> torch.Tensor:
     """Reward r(x, y) of each row, read at its last token. Differentiable.
+
+    Args:
+        rm: the model.
+        rows: n prompts and answers.
+        packed: how the rows are laid out; None: rows with one prompt share it.
 
     Returns:
         `(n,)` real, higher is better, in float32 (float64 for a float64 model).
     """
-    ids, mask, _ = (tensor.to(rm.device) for tensor in pad_rows(rows, rm.pad_id))
-    last = mask.sum(1) - 1
-    states = rm.hidden(ids, mask)[torch.arange(len(rows), device=rm.device), last]
+    packed = (packed or pack(rows, keys_of(rm, rows), rm.pad_id)).to(rm.device)
+    states = rm.hidden(packed)[packed.home, packed.last]
     values: torch.Tensor = rm.head(states)[:, 0]
     return values if values.dtype == torch.float64 else values.float()
 
@@ -130,7 +134,7 @@ def rewards(rm: RewardModel, rows: Sequence[Encoded]) -> torch.Tensor:
 def row_rewards(rm: RewardModel, rows: Sequence[Encoded], *, batch_tokens: int = 1024) -> np.ndarray:
     """`rewards` for any number of rows, without gradients: `(n,)` float64, in the order of `rows`."""
     result = np.full(len(rows), np.nan)
-    for batch in length_batches([len(r.prompt_ids) + len(r.answer_ids) for r in rows], batch_tokens):
+    for batch in row_batches(rm, rows, batch_tokens):
         with torch.inference_mode(), rm.autocast():
             result[batch] = rewards(rm, [rows[i] for i in batch]).double().cpu().numpy()
     return result

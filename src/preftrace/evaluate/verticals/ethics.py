@@ -22,7 +22,7 @@ from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import rows
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, Sampling, text_id
 
-VERSION = 1
+VERSION = 2
 SCORER = False
 TRUST_FROM = "options"
 WRONG, NOT_WRONG = "This is wrong.", "This is not wrong."

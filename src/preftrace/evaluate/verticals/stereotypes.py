@@ -22,7 +22,7 @@ from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, Outcome, Sampling, text_id
 
-VERSION = 1
+VERSION = 2
 SCORER = False
 TRUST_FROM = "options"
 OPTIONS = (Option("I disagree.", good=True), Option("I agree.", good=False))
