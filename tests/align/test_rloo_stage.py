@@ -138,6 +138,17 @@ def test_log_probabilities_are_ours_whatever_the_positions(stage, toy, rule, tmp
     assert padded["old_logps"].numpy() == pytest.approx(ours, abs=1e-3)
 
 
+def test_a_models_own_generation_settings_change_no_draw(stage, toy, rule, tmp_path, generated):
+    for name, settings in (("plain", {}), ("own", {"repetition_penalty": 9.0, "min_p": 0.5, "suppress_tokens": [5]})):
+        model = build_model()
+        model.generation_config.update(**settings, do_sample=True)
+        model.save_pretrained(tmp_path / name)
+        build_tokenizer().save_pretrained(tmp_path / name)
+        stage("rloo", toy, name=name, reward=rule, start=Checkpoint(str(tmp_path / name)), **{**SMALL, "epochs": 0.1})
+    plain, own = (rows_of(batch) for batch in generated)
+    assert own == plain
+
+
 def test_advantages_are_leave_one_out_returns_of_the_reward(stage, toy, rule, generated):
     """First step: no KL yet, so an answer's return is its reward."""
     stage("rloo", toy, reward=rule, **SMALL)

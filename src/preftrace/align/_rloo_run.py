@@ -119,8 +119,8 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     prompts = _rl_run.read_prompts(job, lm, "train", config.max_new_tokens)
     held = _rl_run.read_prompts(job, lm, "holdout", config.max_new_tokens)
     # A model's own settings of generation, such as a repetition penalty, would change what is drawn.
-    own = lm.model.generation_config
-    lm.model.generation_config = type(own)(eos_token_id=own.eos_token_id, pad_token_id=lm.pad_id)
+    ends = {"eos_token_id": models.end_ids(lm), "bos_token_id": lm.tokenizer.bos_token_id, "pad_token_id": lm.pad_id}
+    lm.model.generation_config = type(lm.model.generation_config)(**ends)
     fitted, kept = _fit(job, lm, prompts, reward)
     _rl_run.write_answers(job, kept)
     cut = sum(row.truncated for _, row in prompts)
