@@ -38,7 +38,7 @@ check: setup  ## lint, format and types: what pre-commit and CI run
 	$(BIN)/mypy
 
 bench: setup  ## run every benchmark
-	@for script in benchmarks/*.py; do [ -e "$$script" ] || { echo "no benchmarks yet"; break; }; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -62,12 +62,14 @@ class Policy:
         ]
         self.optimizer = torch.optim.AdamW(groups)
 
-    def tokens(self, rows: Sequence[Encoded], width: int) -> Tokens:
-        """One forward pass. Differentiable in log pi and the values."""
+    def tokens(self, rows: Sequence[Encoded], width: int, entropy: bool = False) -> Tokens:
+        """One forward pass. Differentiable in log pi and the values; the entropy is 0 where it is not asked for."""
         found = models.answer_states(self.lm, rows)
-        logps = (found.logits / self.config.temperature).log_softmax(-1)
+        # Passes over the whole vocabulary are dear: none is made for nothing.
+        hot = self.config.temperature != 1
+        logps = (found.logits / self.config.temperature if hot else found.logits).log_softmax(-1)
         with torch.no_grad():
-            entropy = -(logps.exp() * logps).sum(-1)
+            spread = -(logps.exp() * logps).sum(-1) if entropy else torch.zeros_like(logps[:, 0])
         features = torch.nn.functional.layer_norm(found.hidden.float(), found.hidden.shape[-1:])
         lengths = [len(row.answer_ids) for row in rows]
         at = (found.row, torch.cat([torch.arange(n, device=found.row.device) for n in lengths]))
@@ -75,8 +77,7 @@ class Policy:
         chosen = logps.gather(-1, found.tokens[:, None])[:, 0]
         values = self.head(features)[:, 0]
         mask = empty.bool().index_put(at, torch.ones_like(found.row, dtype=torch.bool))
-        logp, value, spread = (empty.index_put(at, x.float()) for x in (chosen, values, entropy))
-        return Tokens(logp, value, spread, mask)
+        return Tokens(*(empty.index_put(at, x.float()) for x in (chosen, values, spread)), mask)
 
     def tensors(self) -> list[torch.Tensor]:
         """All that training changes."""

@@ -108,7 +108,7 @@ def _rollout(
     scores = torch.tensor(reward(answers), dtype=torch.float32, device=device)
     width = max(len(row.answer_ids) for row in rows)
     with torch.no_grad(), policy.lm.autocast():
-        old = _batched(policy, rows, width)
+        old = _batched(policy, rows, width, entropy=True)
         with policy.lm.model.disable_adapter():
             reference = _batched(policy, rows, width).logps
     kl = maths.kl_terms(old.logps, reference, config.kl_form) * old.mask
@@ -124,11 +124,12 @@ def _rollout(
     return Rollout(rows, answers, scores, old, kl, advantage, returns)
 
 
-def _batched(policy: Policy, rows: Sequence[Encoded], width: int) -> Tokens:
+def _batched(policy: Policy, rows: Sequence[Encoded], width: int, entropy: bool = False) -> Tokens:
     """Without gradients, in batches of like length."""
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i].prompt_ids) - len(rows[i].answer_ids))
     size = policy.config.batch_size
-    parts = [policy.tokens([rows[i] for i in order[at : at + size]], width) for at in range(0, len(rows), size)]
+    chosen = [[rows[i] for i in order[at : at + size]] for at in range(0, len(rows), size)]
+    parts = [policy.tokens(part, width, entropy) for part in chosen]
     back = torch.tensor(np.argsort(order), device=policy.lm.device)
     return Tokens(*(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True)))
 
