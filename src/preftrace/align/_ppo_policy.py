@@ -77,7 +77,8 @@ class Policy:
         chosen = logps.gather(-1, found.tokens[:, None])[:, 0]
         values = self.head(features)[:, 0]
         mask = empty.bool().index_put(at, torch.ones_like(found.row, dtype=torch.bool))
-        return Tokens(*(empty.index_put(at, x.float()) for x in (chosen, values, spread)), mask)
+        logp, value, spread = (empty.index_put(at, x.float()) for x in (chosen, values, spread))
+        return Tokens(logp, value, spread, mask)
 
     def tensors(self) -> list[torch.Tensor]:
         """All that training changes."""
