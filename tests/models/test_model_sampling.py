@@ -72,6 +72,20 @@ def test_temperature_zero_takes_the_likeliest_token_each_time(tiny):
     assert found == models.sample(tiny, PROMPTS, GREEDY, [[8], [9], [10]])
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_models_own_generation_settings_change_no_draw(tiny, adapted):
+    """Many models carry a penalty or a cut of their own; the distribution is the model's own, or nothing holds."""
+    from preftrace.config import AdapterConfig
+    from preftrace.models.adapters import attach
+
+    lm = replace(tiny, model=attach(tiny.model, AdapterConfig(r=2), 0)) if adapted else tiny
+    plain = models.sample(lm, PROMPTS, HOT, SEEDS), models.sample(lm, PROMPTS, GREEDY, SEEDS)
+    own = {"repetition_penalty": 50.0, "min_new_tokens": 8, "bad_words_ids": [[i] for i in range(60, 120)]}
+    lm.model.generation_config.update(**own)
+    assert (models.sample(lm, PROMPTS, HOT, SEEDS), models.sample(lm, PROMPTS, GREEDY, SEEDS)) == plain
+    assert lm.model.generation_config.repetition_penalty == 50.0
+
+
 def test_no_more_tokens_than_asked_for(tiny):
     answers = [a for row in models.sample(tiny, PROMPTS, HOT, SEEDS) for a in row]
     assert all(1 <= len(a.ids) <= 8 and (a.finished or len(a.ids) == 8) for a in answers)

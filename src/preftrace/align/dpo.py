@@ -61,7 +61,7 @@ def pair_terms(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> Te
 
 
 def train(job: Job, lm: models.LanguageModel) -> Trained:
-    """Train on all usable pairs; see `preftrace.align`."""
+    """Train on all usable pairs; see `preftrace.align`. Writes `reference.parquet`, log pi_ref of every pair it used."""
     import torch
 
     from preftrace.align import _fits, _rows, _train
@@ -69,6 +69,7 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     rows = _rows.prepare(job, lm)
     reference = _reference(job, lm, [*rows.train, *rows.holdout])
     count = len(rows.train)
+    _write_reference(job, rows.train, reference[:count])
     fitted = _fits.fit_dpo(job, lm, rows.train, reference[:count])
     holdout: dict[str, float] = {}
     if rows.holdout:
@@ -92,6 +93,15 @@ def _reference(job: Job, lm: models.LanguageModel, rows: list[Row]) -> np.ndarra
     if not path.is_file():
         artifacts.write_tensors(path, {"logps": _both(lm, rows, "reference of dpo")})
     return artifacts.read_tensors(path)["logps"]
+
+
+def _write_reference(job: Job, rows: list[Row], reference: np.ndarray) -> None:
+    import pyarrow as pa
+
+    from preftrace import artifacts
+
+    columns = {"pair_id": [row.pair_id for row in rows], "chosen": reference[:, 0], "rejected": reference[:, 1]}
+    artifacts.write_table(job.work / "reference.parquet", pa.table(columns))
 
 
 def _both(lm: models.LanguageModel, rows: list[Row], label: str) -> np.ndarray:

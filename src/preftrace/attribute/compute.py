@@ -14,7 +14,7 @@ from preftrace.attribute import recovery
 from preftrace.attribute.influence import Job
 from preftrace.attribute.queries import Draw, Query, read_query
 from preftrace.attribute.scores import scores_table
-from preftrace.attribute.streaming import WORKERS, Passes, Scored
+from preftrace.attribute.streaming import REFERENCE, WORKERS, Passes, Scored
 from preftrace.engines import engine_of
 from preftrace.errors import ArtifactError, DataError
 from preftrace.models.packing import packed_length
@@ -23,6 +23,7 @@ from preftrace.models.packing import packed_length
 def make(job: Job, work: Path) -> dict[str, Any]:
     """Do the work of one influence stage in the folder `work` and return its summary."""
     pairs = _trained_pairs(job, work)
+    _keep_reference(job, work, pairs)
     model = {
         "checkpoint": asdict(job.checkpoint),
         "pairs": str(work / "_pairs.parquet"),
@@ -86,6 +87,14 @@ def _trained_pairs(job: Job, work: Path) -> list[str]:
     artifacts.write_table(work / "_pairs.parquet", table)
     ids: list[str] = table["id"].to_pylist()
     return ids
+
+
+def _keep_reference(job: Job, work: Path, pairs: Sequence[str]) -> None:
+    """Take over what DPO's training computed of its reference, where it left it, so that the pass is not needed."""
+    path = job.source.folder / "reference.parquet"
+    if path.is_file():
+        known = {row["pair_id"]: (row["chosen"], row["rejected"]) for row in artifacts.read_table(path).to_pylist()}
+        artifacts.write_tensors(work / REFERENCE, {"values": np.array([known[pair] for pair in pairs])})
 
 
 @dataclass(frozen=True, slots=True)

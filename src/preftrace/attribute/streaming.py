@@ -30,6 +30,8 @@ WORKERS = "preftrace.attribute.passes"
 SHARDS = 32
 """Shards of a pass, at most: what a kill can lose, and how many partial sums lie on disk."""
 SMALLEST_SHARD = 8
+REFERENCE = "_reference.safetensors"
+"""File of `values` `(n, 2)`, log pi_ref of both answers of every pair; computed where it is not there."""
 
 
 class Scored(NamedTuple):
@@ -105,6 +107,8 @@ class Passes:
     def _reference(self) -> str | None:
         if self.model["loss"]["kind"] != "dpo":
             return None
+        if (self.work / REFERENCE).is_file():
+            return str(self.work / REFERENCE)
         parts = self._map("ReferenceWorker", self.model, "_reference", "reference log-probs")
         values = [artifacts.read_tensors(part / "reference.safetensors")["values"] for part in parts]
         return self._write("_reference", {"values": np.concatenate(values)})

@@ -6,7 +6,8 @@ Yellott 1977). Each row has its own generator for g, and plain greedy decoding d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -64,11 +65,12 @@ def sample_ids(
     ids = torch.tensor([[lm.pad_id] * (width - len(row)) + row for row in repeated], device=lm.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in repeated], device=lm.device)
     flat_seeds = [seed for row in seeds for seed in row[: sampling.samples]]
-    with torch.inference_mode(), lm.autocast():
+    settings = _settings(lm, sampling)
+    with torch.inference_mode(), lm.autocast(), _own_settings_aside(lm):
         output = lm.model.generate(
             input_ids=ids,
             attention_mask=mask,
-            generation_config=_settings(lm, sampling),
+            generation_config=settings,
             logits_processor=_processors(sampling.temperature, flat_seeds),
         )
     ends = set(end_ids(lm))
@@ -93,6 +95,23 @@ def _settings(lm: LanguageModel, sampling: Sampling) -> Any:
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens, do_sample=False, pad_token_id=lm.pad_id, eos_token_id=end_ids(lm)
     )
+
+
+@contextmanager
+def _own_settings_aside(lm: LanguageModel) -> Iterator[None]:
+    """transformers fills what a call leaves open with the model's own: a repetition penalty would change the draws."""
+    from peft import PeftModel
+    from transformers import GenerationConfig
+
+    holders = [lm.model, lm.model.get_base_model()] if isinstance(lm.model, PeftModel) else [lm.model]
+    own = [holder.generation_config for holder in holders]
+    for holder in holders:
+        holder.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        for holder, settings in zip(holders, own, strict=True):
+            holder.generation_config = settings
 
 
 def _processors(temperature: float, seeds: Sequence[int]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from preftrace.errors import ModelError
+from preftrace.models.allocator import keep_freed_memory
 from preftrace.models.checkpoints import locate
 from preftrace.types import Checkpoint
 
@@ -74,6 +75,7 @@ def load(
     Raises:
         ModelError: the model or an adapter cannot be loaded, or has no chat template that `chat` needs.
     """
+    keep_freed_memory()
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     chosen = ("bfloat16" if place.type == "cuda" else "float32") if precision == "auto" else precision
     if chosen not in PRECISIONS:
