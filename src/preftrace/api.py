@@ -73,7 +73,7 @@ def align(
     """Train one stage. Its pairs go to `<out>-pairs`.
 
     Args:
-        kind: `sft`, `reward`, `ppo` or `dpo`.
+        kind: `sft`, `reward`, `ppo`, `rloo` or `dpo`.
         pairs: file, folder or Hub id of the pairs; None or `starter` for the starter's own.
         out: folder of the stage.
         model: `starter`, a Hub id, a folder, or the folder of a finished stage to go on from.

@@ -10,7 +10,7 @@ import typer
 
 
 def align(
-    kind: Annotated[str, typer.Argument(help="kind of stage: sft, reward or dpo")],
+    kind: Annotated[str, typer.Argument(help="kind of stage: sft, reward, ppo, rloo or dpo")],
     pairs: Annotated[str, typer.Argument(help="pairs: a file, a Hub id, or starter")],
     out: Annotated[Path, typer.Option(help="folder of the stage")],
     model: Annotated[str, typer.Option(help="starter, a Hub id, a folder, or a finished stage's folder")] = "starter",
