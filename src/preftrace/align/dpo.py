@@ -61,7 +61,7 @@ def pair_terms(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> Te
 
 
 def train(job: Job, lm: models.LanguageModel) -> Trained:
-    """Train on all usable pairs; see `preftrace.align`. Writes `reference.parquet`, log pi_ref of every pair it used."""
+    """Train on all usable pairs; see `preftrace.align`. Writes `reference.parquet`: log pi_ref of the pairs."""
     import torch
 
     from preftrace.align import _fits, _rows, _train

@@ -99,7 +99,7 @@ def _settings(lm: LanguageModel, sampling: Sampling) -> Any:
 
 @contextmanager
 def _own_settings_aside(lm: LanguageModel) -> Iterator[None]:
-    """transformers fills what a call leaves open with the model's own: a repetition penalty would change the draws."""
+    """What a call leaves open is filled with the model's own: a repetition penalty would change the draws."""
     from peft import PeftModel
     from transformers import GenerationConfig
 
