@@ -47,6 +47,7 @@ class Capture:
         self._handles: list[Any] = []
         self._groups = self._packs = torch.empty(0, dtype=torch.long)
         self._found: Gradients = {}
+        self._wide = torch.float64 if self.layers[0].a.dtype == torch.float64 else torch.float32
 
     def __enter__(self) -> Capture:
         shares_prompts(self.lm)  # found out before there are hooks
@@ -88,16 +89,16 @@ class Capture:
         # A packed row holds rows of one example only.
         self._packs = torch.zeros(len(packed.ids), dtype=torch.long, device=self.lm.device)
         self._packs[packed.home] = self._groups
-        wide = torch.float64 if self.layers[0].a.dtype == torch.float64 else torch.float32
-        self._found = {
-            name: torch.zeros((n, *shape), dtype=wide, device=self.lm.device) for name, shape in self.shapes.items()
-        }
+        self._found = {}
         with torch.enable_grad():
             with self.lm.autocast():
                 values = row_values(self.lm, rows, temperature, packed)
             objective(values).sum().backward()  # type: ignore[no-untyped-call]
         found, self._found = self._found, {}
-        return {name: value.reshape(n, -1) for name, value in found.items()}
+        for name, shape in self.shapes.items():
+            if name not in found:  # a module that had no part in the pass
+                found[name] = torch.zeros((n, *shape), dtype=self._wide, device=self.lm.device)
+        return {name: found[name].reshape(n, -1) for name in self.shapes}
 
     def _forward_hook(self, layer: LoraLayer) -> Callable[..., None]:
         def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -113,17 +114,22 @@ class Capture:
             output.register_hook(lambda delta: self._add_head(h, delta))  # type: ignore[no-untyped-call]
 
     def _add_head(self, h: torch.Tensor, delta: torch.Tensor) -> None:
-        found = self._found[HEAD_NAME]
-        found.index_add_(0, self._groups, torch.einsum("no,ni->noi", delta.to(found.dtype), h.to(found.dtype)))
+        self._sum(HEAD_NAME, torch.einsum("no,ni->noi", delta.to(self._wide), h.to(self._wide)), self._groups)
 
     def _add(self, layer: LoraLayer, x: torch.Tensor, delta: torch.Tensor) -> None:
         (name_a, a), (name_b, b) = _tensors(layer)
-        wide = self._found[name_a].dtype
+        wide = self._wide
         x, delta = x.to(wide), delta.to(wide)
-        rows_a = torch.einsum("ntr,nti->nri", delta @ b.detach().to(wide), x)
-        rows_b = torch.einsum("nto,ntr->nor", delta, x @ a.detach().to(wide).T)
-        self._found[name_a].index_add_(0, self._packs, rows_a, alpha=layer.scale)
-        self._found[name_b].index_add_(0, self._packs, rows_b, alpha=layer.scale)
+        narrow_a, narrow_b = delta @ b.detach().to(wide) * layer.scale, x @ a.detach().to(wide).T * layer.scale
+        self._sum(name_a, torch.einsum("ntr,nti->nri", narrow_a, x), self._packs)
+        self._sum(name_b, torch.einsum("nto,ntr->nor", delta, narrow_b), self._packs)
+
+    def _sum(self, name: str, rows: torch.Tensor, owners: torch.Tensor) -> None:
+        """Add rows' gradients to those of the examples that own them."""
+        n = int(self._groups.max()) + 1
+        if not torch.equal(owners, torch.arange(n, device=owners.device)):
+            rows = torch.zeros((n, *rows.shape[1:]), dtype=rows.dtype, device=rows.device).index_add_(0, owners, rows)
+        self._found[name] = self._found[name] + rows if name in self._found else rows
 
 
 def row_values(
