@@ -17,6 +17,7 @@ from preftrace.types import Pair as Pair
 from preftrace.types import StageRecord as StageRecord
 
 if TYPE_CHECKING:
+    from preftrace.api import adapt as adapt
     from preftrace.api import align as align
     from preftrace.api import attribute as attribute
     from preftrace.api import compare as compare
@@ -36,7 +37,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("MKL_CBWR", "AVX2")
 
 _HOME = {
-    "preftrace.api": ("align", "attribute", "compare", "evaluate", "load_pairs", "report", "run"),
+    "preftrace.api": ("adapt", "align", "attribute", "compare", "evaluate", "load_pairs", "report", "run"),
     "preftrace.attribute.scores": ("InfluenceScores",),
     "preftrace.evaluate.compare": ("Comparison",),
     "preftrace.evaluate.results": ("Evaluation",),

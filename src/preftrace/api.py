@@ -99,6 +99,36 @@ def align(
     return train_stage(kind, config, checkpoint, data.folder, shape, folder, format=format, seed=seed, inputs=inputs)
 
 
+def adapt(
+    base: str | Path,
+    tuned: str | Path,
+    out: str | Path,
+    *,
+    pairs: str | None = None,
+    source: str | None = None,
+    limit: int = 16,
+    **options: Any,
+) -> StageRecord:
+    """A low-rank adapter from the difference of two whole models, and how well it stands for the tuned one.
+
+    Args:
+        base: the model before training: `starter`, a Hub id, or a folder.
+        tuned: the same model after training, all of its weights.
+        out: folder of the adapter; it can be evaluated, and trained on from, as a stage's.
+        pairs: file, folder or Hub id of pairs whose answers both models are compared on; None or `starter` for the
+            starter's own.
+        source: format of the pairs; guessed where None.
+        limit: first rows only.
+        options: other fields of `AdaptConfig`, such as `rank` and `targets`.
+    """
+    from preftrace.align._adapt import adapt as adapt_stage
+    from preftrace.align._adapt_job import AdaptConfig
+
+    config = _config(AdaptConfig, {**options, "limit": limit})
+    read = _preferences(None if pairs == "starter" else pairs, source, {"limit": limit})
+    return adapt_stage(str(base), str(tuned), preferences.read_pairs(read), Path(out), config)
+
+
 def evaluate(
     model: str | Path, vertical: str, out: str | Path, *, format: str = "raw", seed: int = 0, **options: Any
 ) -> Evaluation:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from safetensors.numpy import save_file
 
 from preftrace import artifacts, progress
 from preftrace.cli import main
@@ -48,6 +49,13 @@ class Place:
         for name in names:
             (self.home / "broken" / name).unlink()
         return "broken"
+
+    def other_model(self):
+        shutil.copytree(self.model, self.home / "other")
+        tensors = artifacts.read_tensors(self.home / "other" / "model.safetensors")
+        save_file(
+            {name: -x for name, x in tensors.items()}, self.home / "other" / "model.safetensors", {"format": "pt"}
+        )
 
     def study_with(self, old, new):
         text = STUDY.format(model=self.model)
@@ -367,6 +375,24 @@ CASES = [
         r"--set limit=2024-13-45",
     ),
     Case("align without =", "align sft starter --out o --set beta", r"--set beta: write key=value"),
+    Case(
+        "adapt to pickled weights",
+        "adapt {model} broken --out o",
+        r"broken has no \*\.safetensors weights\. .* pickled weights are not read",
+        after(
+            lambda p: p.model_without("model.safetensors"),
+            lambda p: p.write("broken/pytorch_model.bin", b"\x80\x02}q."),
+        ),
+    ),
+    Case("adapt to no model", "adapt {model} nothing --out o", r"no model 'nothing'"),
+    Case("adapt without pairs", "adapt {model} {model} --pairs none.jsonl --out o", r"none\.jsonl: no such file"),
+    Case("adapt to itself", "adapt {model} {model} --out o", r"are one and the same: there is nothing to adapt"),
+    Case(
+        "adapt targets that are not there",
+        "adapt {model} other --targets nowhere --out o",
+        r"targets: Target modules .*nowhere.* not found in the base model",
+        lambda p: p.other_model(),
+    ),
     Case("align an adapter of rank 0", "align sft starter --out o --set adapter.r=0", r"r: .* got 0"),
     Case("align a part of no mapping", "align sft starter --out o --set epochs.x=1", r"epochs: .* got \{'x': 1\}"),
 ]
@@ -376,7 +402,7 @@ BEGUN = {
     *("model without weights", "model without config", "pickled weights only", "weights that break off"),
     *("name that is no model", "chat without a template", "no pairs file", "half a gzip member", "bad JSON on line 3"),
     *("wrong columns", "empty pair file", "CSV without a header", "not Parquet", "no pair left", "no item file"),
-    "align into something else",
+    *("align into something else", "adapt targets that are not there"),
 }
 """Faults of data and models, met when the run folder is there already: what was begun may stay, as after a kill."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from preftrace.align._adapt_job import AdaptConfig
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.methods._base import Dots
 from preftrace.config import AdapterConfig, Config
@@ -33,6 +34,7 @@ CONFIGS = [
     *(pytest.param(VERTICALS.load(name).Config, id=f"vertical-{name}") for name in VERTICALS.names()),
     PreferencesConfig,
     AdapterConfig,
+    AdaptConfig,
     CompareConfig,
     AttributeConfig,
     StudyAttributeConfig,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from preftrace import __version__
-from preftrace.cli import align, attribute, compare, evaluate, pairs, report, run
+from preftrace.cli import adapt, align, attribute, compare, evaluate, pairs, report, run
 
 app = typer.Typer(
     name="preftrace",
@@ -36,6 +36,7 @@ def _root(
 app.command()(run.run)
 app.add_typer(pairs.app, name="pairs")
 app.command()(align.align)
+app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(attribute.attribute)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preftrace import artifacts
 from preftrace.config import AdapterConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ADAPTER_NAME = "default"
 
@@ -44,17 +48,27 @@ def attach(model: Any, adapter: AdapterConfig, seed: int) -> Any:
 
 
 def save_adapter(model: Any, folder: Path) -> None:
+    """Write a model's adapter as `write_adapter` does."""
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    tensors = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in state.items()}
+    write_adapter(folder, tensors, model.peft_config[ADAPTER_NAME])
+
+
+def write_adapter(folder: Path, tensors: Mapping[str, np.ndarray], peft_settings: Any) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors`.
 
     Not PEFT's own `save_pretrained`: that adds a model card and the base model's path on this machine, and lists the
     targets in the order of a set, so that equal adapters would give unequal files.
-    """
-    from peft import get_peft_model_state_dict
 
-    state = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
-    tensors = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in sorted(state.items())}
-    artifacts.write_tensors(folder / "adapter_model.safetensors", tensors)
-    settings = model.peft_config[ADAPTER_NAME].to_dict()
+    Args:
+        folder: where they go.
+        tensors: the adapter's tensors under PEFT's names.
+        peft_settings: PEFT's settings of the adapter.
+    """
+    artifacts.write_tensors(folder / "adapter_model.safetensors", dict(sorted(tensors.items())))
+    settings = peft_settings.to_dict()
     settings.update(inference_mode=True, base_model_name_or_path=None, revision=None)
     plain = {name: sorted(value) if isinstance(value, set) else value for name, value in sorted(settings.items())}
     if isinstance(plain["target_modules"], list):
