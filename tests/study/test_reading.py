@@ -48,7 +48,7 @@ def test_a_study_is_read_with_its_defaults(write):
 
 def test_the_starter_study_is_sound_and_asks_for_every_vertical():
     study = read_study()
-    assert study.name == "starter" and study.order() == ["sft", "dpo"] and len(study.verticals) == 5
+    assert study.name == "starter" and study.order() == ["sft", "reward", "ppo", "dpo"] and len(study.verticals) == 5
 
 
 def test_a_study_written_out_gives_itself_again(write):
