@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+import preftrace
 from preftrace import models
 from preftrace.models.lora import lora_layers
 from tests.conftest import build_model, build_tokenizer, exact
+from tests.tiny_study import write_study
 
 TEXTS = [
     ("\n\nHuman: hello there\n\nAssistant:", "good morning to you", "go away"),
@@ -58,3 +60,10 @@ def naive(lm: models.LanguageModel, objective: Callable[[], torch.Tensor]) -> di
 def lm64() -> models.LanguageModel:
     """In float64."""
     return adapted("float64")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_folder, tmp_path_factory) -> preftrace.Run:
+    """A finished run of SFT and DPO on the tiny model, not to be changed."""
+    home = tmp_path_factory.mktemp("influence")
+    return preftrace.run(write_study(home, tiny_folder), home / "run")

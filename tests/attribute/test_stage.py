@@ -24,16 +24,14 @@ from preftrace.models.lora import lora_layers
 from preftrace.models.losses import dpo_loss
 from preftrace.types import prompt_from_json
 from tests.attribute.conftest import naive
-from tests.tiny_study import write_study
 
 CHOOSE = ("ethics", "stereotypes", "truthfulness")
 BETA = 0.1
 
 
 @pytest.fixture(scope="module")
-def run(tiny_folder, tmp_path_factory):
-    home = tmp_path_factory.mktemp("influence")
-    return preftrace.run(write_study(home, tiny_folder), home / "run")
+def run(tiny_run):
+    return tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +151,7 @@ def test_two_workers_give_the_scores_of_one(run, tmp_path):
 
 def test_sft_is_attributed_too(run):
     frame = run.influence("sft").frame()
-    assert set(frame.method) == {"identity", "datainf"}
+    assert list(dict.fromkeys(frame.method)) == ["identity", "datainf", "length", "random", "bm25"]
     assert frame[frame.vertical == "ethics"].score.notna().all()
 
 
@@ -184,7 +182,7 @@ def test_no_vertical_with_signal_is_a_finished_stage_without_scores(run, tmp_pat
         run.folder / "align" / "dpo", run.folder / "pairs", silence(run, tmp_path / "same"), tmp_path / "out"
     )
     frame = artifacts.read_table(record.folder / "scores.parquet").to_pandas()
-    assert frame.score.isna().all() and len(frame) == 2 * 2 * 12
+    assert frame.score.isna().all() and len(frame) == 2 * 5 * 12
 
 
 def test_a_raised_method_version_does_the_stage_again(run, tmp_path, monkeypatch):

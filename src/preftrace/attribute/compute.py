@@ -11,6 +11,7 @@ import numpy as np
 
 from preftrace import artifacts, models
 from preftrace.attribute import recovery
+from preftrace.attribute.baselines._base import score_all
 from preftrace.attribute.influence import Job
 from preftrace.attribute.queries import Draw, Query, read_query
 from preftrace.attribute.scores import scores_table
@@ -33,6 +34,7 @@ def make(job: Job, work: Path) -> dict[str, Any]:
         "batch_tokens": job.config.batch_tokens,
     }
     queries = _queries(job, work)
+    baselines = score_all(job, model, {name: d.query for name, d in queries.items()}, work)
     passes = Passes(model, len(pairs), job.config, work, job.record.folder.name, job.resources)
     vectors = _vectors(queries)
     scored = passes.score(vectors) if vectors else _nothing(job, len(pairs))
@@ -40,13 +42,15 @@ def make(job: Job, work: Path) -> dict[str, Any]:
     for column, name in enumerate(job.evaluations):
         if not queries[name].query.items:
             scores = {method: _blank(values, column) for method, values in scores.items()}
-    table = scores_table(pairs, job.record.folder.name, list(job.evaluations), scores)
+    verticals = list(job.evaluations)
+    table = scores_table(pairs, job.record.folder.name, verticals, scores | baselines, job.config.baselines)
     artifacts.write_table(work / "scores.parquet", table)
     found = recovery.measure(table, artifacts.read_table(work / "_pairs.parquet"))
     artifacts.write_table(work / "recovery.parquet", found)
     return {
         "methods": list(job.config.methods),
-        "verticals": list(job.evaluations),
+        "baselines": list(job.config.baselines),
+        "verticals": verticals,
         "pairs": len(pairs),
         "loss": job.loss,
         "through": job.through,

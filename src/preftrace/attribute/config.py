@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from preftrace.config import Config
-from preftrace.registry import METHODS
+from preftrace.registry import BASELINES, METHODS, Registry
 
 
 class AttributeConfig(Config):
@@ -16,6 +16,13 @@ class AttributeConfig(Config):
     SPEED: ClassVar[frozenset[str]] = frozenset({"batch_tokens", "cache_gb"})
 
     methods: tuple[str, ...] = Field(("identity", "datainf"), min_length=1, description="influence methods, by name")
+    baselines: tuple[str, ...] = Field(
+        ("length", "random", "bm25"),
+        description="simple scores beside the methods, by name; embedding and activation load the model once more",
+    )
+    activation_layer: int | None = Field(
+        None, ge=0, description="layer that the activation baseline reads, 0 is the input embeddings (the middle one)"
+    )
     query: Literal["metric", "log-odds", "margin", "paper"] = Field(
         "metric",
         description="metric: what a vertical's trust is made of, the log-odds of its good options or the score "
@@ -36,10 +43,19 @@ class AttributeConfig(Config):
 
     @field_validator("methods")
     @classmethod
-    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in methods if name not in METHODS.names()]
-        if unknown:
-            raise ValueError(f"unknown influence method '{unknown[0]}'; known: {', '.join(METHODS.names())}")
-        if len(set(methods)) < len(methods):
-            raise ValueError("a method is named twice")
-        return methods
+    def _methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        return _known(methods, METHODS, "method")
+
+    @field_validator("baselines")
+    @classmethod
+    def _baselines(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
+        return _known(baselines, BASELINES, "baseline")
+
+
+def _known(names: tuple[str, ...], registry: Registry, word: str) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in registry.names()]
+    if unknown:
+        raise ValueError(f"unknown {registry.noun} '{unknown[0]}'; known: {', '.join(registry.names())}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a {word} is named twice")
+    return names

@@ -12,7 +12,7 @@ from preftrace import artifacts, models
 from preftrace.attribute.config import AttributeConfig
 from preftrace.engines import Resources
 from preftrace.errors import ArtifactError, DataError
-from preftrace.registry import METHODS
+from preftrace.registry import BASELINES, METHODS
 from preftrace.types import Checkpoint, StageRecord
 
 VERSION = 2
@@ -150,6 +150,7 @@ def _spec(job: Job) -> artifacts.StageSpec:
     inputs |= {f"before/{name}": _record(folder).content for name, folder in job.before.items()}
     settings = job.config.identity() | {"precision": job.precision, "seed": job.seed}
     settings["versions"] = {name: METHODS.load(name).VERSION for name in job.config.methods}
+    settings["versions"] |= {name: BASELINES.load(name).VERSION for name in job.config.baselines}
     return artifacts.StageSpec("attribute", f"attribute/{record.folder.name}", VERSION, settings, inputs)
 
 

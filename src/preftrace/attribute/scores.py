@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,26 +27,41 @@ class InfluenceScores:
     record: StageRecord
 
     def frame(self) -> pd.DataFrame:
-        """One row for each pair, vertical and method: score, rank (1 = helps most), z, effect_of_removal."""
+        """One row for each pair, vertical and method: score, rank (1 = helps most), z, effect_of_removal.
+
+        The baselines that `record.summary["baselines"]` names are among the methods. Their scores have the same sign,
+        and units of their own, so that they have no effect of removal.
+        """
         frame: pd.DataFrame = artifacts.read_table(self.record.folder / "scores.parquet").to_pandas()
         return frame
 
     def recovery(self) -> pd.DataFrame:
-        """How well the scores find planted pairs; empty where none is planted."""
+        """How well methods and baselines find planted pairs; empty where none is planted."""
         frame: pd.DataFrame = artifacts.read_table(self.record.folder / "recovery.parquet").to_pandas()
         return frame
 
     def top(self, vertical: str, n: int = 10, method: str | None = None, harmful: bool = True) -> pd.DataFrame:
-        """The n pairs that harm a vertical most (or help it most), worst (best) first."""
+        """The n pairs that harm a vertical most (or help it most), worst (best) first.
+
+        Args:
+            vertical: its name.
+            n: how many.
+            method: a method or a baseline; the last of the settings' methods where None.
+            harmful: those that harm, else those that help.
+        """
         frame = self.frame()
         chosen = frame[(frame.vertical == vertical) & (frame.method == (method or self.record.config["methods"][-1]))]
         return chosen.sort_values("score", ascending=harmful).head(n).reset_index(drop=True)
 
 
 def scores_table(
-    pair_ids: Sequence[str], stage: str, verticals: Sequence[str], scores: Mapping[str, np.ndarray]
+    pair_ids: Sequence[str],
+    stage: str,
+    verticals: Sequence[str],
+    scores: Mapping[str, np.ndarray],
+    baselines: Collection[str] = (),
 ) -> pa.Table:
-    """Scores `(n, Q)` of every method as rows, with rank, z and effect of removal.
+    """Scores `(n, Q)` of every method as rows, with rank, z and effect of removal (NaN for the baselines).
 
     z is (score - mean) / sd over the pairs: under a null that permutes the pairs, the score that lands on a pair has
     that mean and that standard deviation. It is NaN where all scores are alike.
@@ -58,6 +73,7 @@ def scores_table(
         for column, vertical in enumerate(verticals):
             score = values[:, column]
             rank, z = ranks(score), z_scores(score)
+            removal = np.full(len(score), np.nan) if method in baselines else -score / len(pair_ids)
             rows += [
                 {
                     "pair_id": pair_id,
@@ -67,7 +83,7 @@ def scores_table(
                     "score": float(score[k]),
                     "rank": None if np.isnan(score[k]) else int(rank[k]),
                     "z": float(z[k]),
-                    "effect_of_removal": float(-score[k] / len(pair_ids)),
+                    "effect_of_removal": float(removal[k]),
                 }
                 for k, pair_id in enumerate(pair_ids)
             ]

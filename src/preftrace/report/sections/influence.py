@@ -1,4 +1,7 @@
-"""For every stage and vertical: the pairs that helped trust most, and those that harmed it most, by each method."""
+"""For every stage and vertical: the pairs that helped trust most, and those that harmed it most, by each method.
+
+Baselines are not shown: the section on recovery compares them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def block(run: RunView, stage: str) -> dict[str, Any]:
     verticals = []
     for vertical in dict.fromkeys(row["vertical"] for row in scores):
         rows = pick(scores, vertical=vertical)
-        found = [ranking(run, m, pick(rows, method=m)) for m in dict.fromkeys(row["method"] for row in rows)]
+        found = [ranking(run, m, pick(rows, method=m)) for m in record.summary["methods"]]
         rankings = [r for r in found if r]
         verticals.append({"name": vertical, "query": queries.get(vertical, {}), "rankings": rankings})
     return {"stage": stage, "through": record.summary.get("through"), "verticals": verticals}
