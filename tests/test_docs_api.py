@@ -27,5 +27,5 @@ def test_every_example_of_the_api_page_runs(tiny_folder, tmp_path, monkeypatch):
         exec(compile(block, str(PAGE), "exec"), names)
     assert names["run"].report.is_file()
     assert len(names["run"].comparison_frame()) > 15
-    assert set(names["scores"].frame().method) == {"identity"}
+    assert set(names["scores"].frame().method) == {"identity", "length", "random", "bm25"}
     assert len(names["pairs"]) >= 160

@@ -11,10 +11,12 @@ from preftrace import artifacts, models
 from preftrace.attribute.capture import HEAD_NAME
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.influence import run as attribute_stage
+from preftrace.attribute.queries import Draw, read_query
 from preftrace.errors import ArtifactError, DataError
 from preftrace.evaluate.compare import find_evaluations
 from preftrace.models.lora import lora_layers, trained_head
 from preftrace.models.losses import dpo_loss, reward_loss
+from preftrace.models.packing import backbone
 from preftrace.types import prompt_from_json
 from tests.attribute.conftest import naive
 
@@ -50,7 +52,7 @@ def run(tiny_folder, tmp_path_factory):
     return finished
 
 
-def scores(run, out, stage="ppo", **options):
+def scores(run, out, stage="ppo", baselines=(), **options):
     """`identity` scores, a column a vertical, and the record."""
     before = find_evaluations(run.folder / "evaluate" / "sft")
     record = attribute_stage(
@@ -58,11 +60,12 @@ def scores(run, out, stage="ppo", **options):
         run.folder / "pairs",
         find_evaluations(run.folder / "evaluate" / stage),
         out,
-        AttributeConfig(methods=("identity",), **options),
+        AttributeConfig(methods=("identity",), baselines=baselines, **options),
         before=before,
     )
     frame = artifacts.read_table(record.folder / "scores.parquet").to_pandas()
-    return frame.pivot(index="pair_id", columns="vertical", values="score"), record
+    identity = frame[frame.method == "identity"]
+    return identity.pivot(index="pair_id", columns="vertical", values="score"), record
 
 
 def gradient(rm, objective):
@@ -116,7 +119,9 @@ def test_the_study_attributes_ppo_through_its_reward_stage(run):
     assert summary["reward"] == "stage:../reward"
     assert record.summary["through"] == {"stage": "reward", "beta": pytest.approx(beta)}
     assert record.summary["loss"]["kind"] == "reward"
-    assert run.influence("ppo").frame().query("vertical == 'ethics'").score.notna().all()
+    frame = run.influence("ppo").frame()
+    assert frame[(frame.vertical == "ethics") & frame.method.isin(["identity", "datainf"])].score.notna().all()
+    assert frame[(frame.vertical == "truthfulness") & (frame.method == "bm25")].score.notna().all()
 
 
 def test_covariance_and_reward_gap_equal_the_naive_loop(run, rm, pair_gradients, tmp_path):
@@ -200,6 +205,32 @@ def test_margins_of_dpo_equal_the_naive_loop(run, tmp_path, query):
 
         wanted[pair.id] = -sum(g @ v[name] for name, g in naive(lm, loss).items()) / total
     assert_like(frame.toxicity, wanted)
+
+
+@pytest.mark.parametrize("query", ["metric", "margin", "paper"])
+def test_baselines_of_ppo_read_the_reward_models_states(run, rm, tmp_path, query):
+    """Activation of the last layer by hand: what the head is given, mean over the answer, on the query's direction."""
+    _, record = scores(run, tmp_path / "out", baselines=("embedding", "activation"), query=query, activation_layer=2)
+    beta = record.summary["through"]["beta"]
+    draw = Draw(query, None, 0, beta, 512)
+    folders = [run.folder / "evaluate" / stage / "toxicity" for stage in ("ppo", "sft")]
+    found = read_query(folders[0], rm.tokenizer, "raw", draw, folders[1])
+
+    def mean(row):
+        ids = torch.tensor([[*row.prompt_ids, *row.answer_ids]])
+        with torch.no_grad():
+            states = backbone(rm)(ids).last_hidden_state[0, len(row.prompt_ids) :]
+        return states.double().mean(0).numpy()
+
+    direction = sum(w * mean(row) for item in found.items for row, w in zip(item.rows, item.weights, strict=True))
+    direction = direction / np.linalg.norm(direction)
+    frame = artifacts.read_table(record.folder / "scores.parquet").to_pandas().query("vertical == 'toxicity'")
+    activation = frame[frame.method == "activation"].set_index("pair_id").score
+    for pair in run.pairs():
+        rows = models.encode_answers(rm.tokenizer, pair.prompt, [pair.chosen, pair.rejected], "raw", 512)
+        wanted = (mean(rows[0]) - mean(rows[1])) @ direction
+        assert activation[pair.id] == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+    assert frame[frame.method == "embedding"].score.notna().all()
 
 
 def test_a_vertical_of_options_alone_compares_the_options_picked(run, tmp_path):

@@ -133,6 +133,12 @@ CASES = [
         lambda p: p.study_with("stages:", "attribute: {methods: [magic]}\nstages:"),
     ),
     Case(
+        "unknown baseline",
+        RUN,
+        r"line 3: attribute\.baselines: unknown baseline 'tfidf'; known: activation, bm25, embedding, length, random",
+        lambda p: p.study_with("stages:", "attribute: {baselines: [tfidf]}\nstages:"),
+    ),
+    Case(
         "unknown scorer",
         RUN,
         r"line 6: verticals\.toxicity\.scorer: unknown scorer 'nice'; known: hf, profanity",

@@ -18,13 +18,13 @@ from preftrace.errors import ConfigError
 from preftrace.evaluate.base import ScoredConfig, VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
 from preftrace.preferences import PreferencesConfig
-from preftrace.registry import METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
+from preftrace.registry import BASELINES, METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
 from preftrace.study.config import StudyAttributeConfig
 from preftrace.types import OUTCOMES, Sampling, prompt_to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = {"SOURCES": SOURCES, "STAGES": STAGES, "VERTICALS": VERTICALS, "SCORERS": SCORERS}
-ALL |= {"METHODS": METHODS, "SECTIONS": SECTIONS}
+ALL |= {"METHODS": METHODS, "BASELINES": BASELINES, "SECTIONS": SECTIONS}
 THINGS = [
     pytest.param(registry, name, id=f"{key}-{name}") for key, registry in ALL.items() for name in registry.names()
 ]
@@ -47,6 +47,7 @@ method = pytest.mark.parametrize("name", METHODS.names())
 def test_the_registry_finds_what_the_first_release_has():
     assert set(VERTICALS.names()) >= {"toxicity", "stereotypes", "ethics", "truthfulness", "privacy"}
     assert set(STAGES.names()) >= {"sft", "dpo"} and set(METHODS.names()) >= {"identity", "datainf"}
+    assert set(BASELINES.names()) >= {"activation", "bm25", "embedding", "length", "random"}
     assert set(SOURCES.names()) >= {"hh", "columns", "messages", "starter"}
     assert set(SCORERS.names()) >= {"profanity", "hf"} and len(SECTIONS.names()) >= 5
 
@@ -66,7 +67,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(registry):
     assert all(name in str(caught.value) for name in registry.names())
 
 
-@pytest.mark.parametrize("registry", [STAGES, VERTICALS, METHODS], ids=["STAGES", "VERTICALS", "METHODS"])
+@pytest.mark.parametrize("registry", [STAGES, VERTICALS, METHODS, BASELINES], ids=lambda r: r.noun)
 def test_what_makes_results_has_a_version(registry):
     versions = {name: registry.load(name).VERSION for name in registry.names()}
     assert all(type(version) is int and version >= 1 for version in versions.values()), versions
@@ -79,6 +80,13 @@ def test_verticals_and_methods_cite_their_source_and_have_a_page(folder, registr
         page = ROOT / "docs" / folder / f"{name}.md"
         assert page.is_file(), f"no page docs/{folder}/{name}.md"
         assert CITATION.search(page.read_text()), f"{page.name} cites nothing"
+
+
+def test_baselines_have_names_of_their_own_and_are_explained():
+    """Their scores stand in one table with the methods'."""
+    assert not set(BASELINES.names()) & set(METHODS.names())
+    page = (ROOT / "docs" / "baselines.md").read_text()
+    assert all(f"**{name}**" in page for name in BASELINES.names())
 
 
 @pytest.mark.parametrize("config", CONFIGS)

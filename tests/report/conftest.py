@@ -187,9 +187,13 @@ def write_evaluation(run: Path, text: Texts, name: str, vertical: str, n: int = 
     stage(run, f"evaluate/{name}/{vertical}", "evaluate", {k: v for k, v in tables.items() if v}, summary)
 
 
+AUCS = {"sft": (0.81, 0.51, 0.62), "dpo": (0.81, 0.51, 0.87)}
+"""Stage -> AUC over all planted pairs by identity, datainf, and the baseline length."""
+
+
 def write_influence(run: Path, name: str, n: int = 24) -> None:
     rows, recovery = [], []
-    for m, method in enumerate(("identity", "datainf")):
+    for m, method in enumerate(("identity", "datainf", "length")):
         for v, vertical in enumerate(VERTICALS):
             score = np.random.default_rng([m, v]).normal(0, 1e-3, n)
             order = np.argsort(np.argsort(-score)) + 1
@@ -206,7 +210,7 @@ def write_influence(run: Path, name: str, n: int = 24) -> None:
                 }
                 for k in range(n)
             ]
-        for vertical, auc, p in (("any", 0.81 - 0.3 * m, 0.01 + 0.4 * m), ("privacy", 0.9 - 0.5 * m, 0.002 + 0.5 * m)):
+        for vertical, auc, p in (("any", AUCS[name][m], 0.01 + 0.4 * m), ("privacy", 0.9 - 0.4 * m, 0.002 + 0.4 * m)):
             recovery.append(
                 {
                     "vertical": vertical,
@@ -214,7 +218,7 @@ def write_influence(run: Path, name: str, n: int = 24) -> None:
                     "planted": 3,
                     "pairs": n,
                     "auc": auc,
-                    "recall": 2 / 3 - m / 3,
+                    "recall": (2 - m) / 3,
                     "random_auc": 0.5,
                     "random_recall": 3 / n,
                     "p": p,
@@ -223,7 +227,8 @@ def write_influence(run: Path, name: str, n: int = 24) -> None:
     queries = {
         v: {"items": 30, "kind": "score function", "signal": v != "ethics", "note": "all alike"} for v in VERTICALS
     }
-    summary = {"methods": ["identity", "datainf"], "verticals": list(VERTICALS), "pairs": n, "queries": queries}
+    summary = {"methods": ["identity", "datainf"], "baselines": ["length"], "verticals": list(VERTICALS)}
+    summary |= {"pairs": n, "queries": queries}
     stage(run, f"attribute/{name}", "attribute", {"scores": rows, "recovery": recovery}, summary)
 
 

@@ -183,6 +183,32 @@ def test_recovery_says_plainly_when_it_does_not_beat_chance(shown):
     assert "datainf is no better than chance at finding the 3 planted pairs: AUC 0.51" in parsed.words
 
 
+def test_recovery_compares_influence_with_the_best_baseline(shown):
+    _, parsed = shown
+    assert (
+        "No influence method beats the best baseline at finding the planted pairs: AUC 0.810 for identity, 0.870 for "
+        "length. The difference is not tested." in parsed.words
+    )
+    assert "identity beats every baseline at finding the planted pairs: AUC 0.810 for identity, 0.620" in parsed.words
+    assert "length baseline" in parsed.words and "identity baseline" not in parsed.words
+
+
+@pytest.mark.parametrize(
+    ("aucs", "words"),
+    [
+        ({"identity": 0.6, "bm25": 0.6}, "No influence method beats the best baseline"),
+        ({"identity": 0.4, "datainf": 0.7, "bm25": 0.6, "random": 0.2}, "datainf beats every baseline"),
+        ({"identity": 0.7, "bm25": math.nan}, ""),
+        ({"identity": math.nan, "bm25": 0.6}, ""),
+        ({"identity": 0.7}, ""),
+    ],
+)
+def test_influence_has_to_beat_the_best_baseline(aucs, words):
+    rows = [{"method": method, "auc": auc} for method, auc in aucs.items()]
+    found = recovery.against(rows, ("bm25", "random"))
+    assert found.startswith(words) and bool(found) == bool(words)
+
+
 @pytest.mark.parametrize(
     ("auc", "p", "words"),
     [(0.8, 0.01, "better than chance"), (0.8, 0.2, "no better than chance"), (0.3, 0.01, "no better than chance")],
@@ -205,6 +231,7 @@ def test_influence_shows_the_ends_of_each_ranking(shown):
     assert "Rank 24 of 24" in parsed.words
     assert "planted: privacy" in parsed.words
     assert "By datainf" in parsed.words
+    assert "By length" not in parsed.words and "length is" not in parsed.words
 
 
 def test_items_shown_are_those_that_changed_most():
