@@ -29,7 +29,8 @@ def score(given: Given) -> np.ndarray:
     from preftrace.attribute.baselines import _states
 
     found = _states.products(given, "activation")
-    return found.values / found.norms
+    value: np.ndarray = found.values / found.norms
+    return value
 
 
 def vectors(lm: LanguageModel, rows: Sequence[Encoded], layer: int | None, batch_tokens: int) -> np.ndarray:
