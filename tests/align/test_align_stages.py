@@ -69,6 +69,7 @@ def test_a_finished_stage_holds_what_its_record_says_and_no_pickle(stage, toy):
         "record.json",
         "checkpoint.json",
         "curves.parquet",
+        "reference.parquet",
         "tokens.parquet",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
