@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from preftrace import artifacts, models
+from preftrace import artifacts, models, rewards
 from preftrace.align import _ppo_run, ppo
 from preftrace.errors import ConfigError, UserError
 
@@ -37,6 +39,30 @@ def test_it_logs_every_step_and_leaves_a_policy_a_value_head_and_answers(stage, 
     assert artifacts.read_tensors(record.folder / "value_head.safetensors")["weight"].any()
     assert models.load(models.read_checkpoint(record.folder)).model is not None
     assert record.summary["holdout"]["n"] == 3
+
+
+def test_the_held_out_change_is_of_prompts_each_with_several_answers(stage, toy, rule, monkeypatch):
+    """By the reward's own calls: 3 prompts with 5 answers each before training and after it, means by prompt."""
+    seen = []
+
+    def spy(answers):
+        scores = [float(sum(map(ord, answer.text)) % 7) for answer in answers]
+        seen.extend(zip([str(answer.prompt) for answer in answers], scores, strict=True))
+        return scores
+
+    monkeypatch.setattr(rewards, "build", lambda spec, format: spy)
+    holdout = stage("ppo", toy, reward=rule, rollouts=4, max_new_tokens=4, holdout_answers=5).summary["holdout"]
+    last = seen[-30:]
+    prompts = list(dict.fromkeys(prompt for prompt, _ in last))
+    assert len(prompts) == holdout["n"] == 3 and holdout["answers"] == 5
+    before, after = (
+        np.array([np.mean([s for p, s in half if p == prompt]) for prompt in prompts])
+        for half in (last[:15], last[15:])
+    )
+    assert holdout["reward_before"] == pytest.approx(before.mean()) and holdout["reward"] == pytest.approx(after.mean())
+    gaps = after - before
+    half = stats.t.ppf(0.975, 2) * gaps.std(ddof=1) / np.sqrt(3)
+    assert holdout["reward_change_interval"] == pytest.approx([gaps.mean() - half, gaps.mean() + half])
 
 
 def test_a_crash_and_a_second_run_equal_one_run(stage, toy, rule, monkeypatch):

@@ -129,7 +129,7 @@ def test_held_out_measures_are_said_with_their_intervals(shown):
     assert "Of 20 held-out pairs it gives the chosen answer the higher reward in 0.80" in said
     assert "(95% interval 0.58 to 0.92), above guessing." in said
     assert "The mean margin is 0.4 (95% interval \u22120.1 to 0.9)." in said
-    assert "On 9 held-out prompts, one answer each, the mean reward was 0.1 before and 0.35 after" in said
+    assert "On 9 held-out prompts, 1 answer each, the mean reward was 0.1 before and 0.35 after" in said
     assert "the change is 0.25 (95% interval 0.05 to 0.45): it rose." in said
 
 

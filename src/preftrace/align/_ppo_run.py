@@ -56,7 +56,7 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     counts = {"pairs_used": len(prompts), "pairs_unused": {}, "truncated": cut, "kl_coef": state.kl_coef}
     counts |= {"reward": rewards.portable(config.reward, job.final), "reward_scale": ppo.deviation(state.moments)}
     fitted = Fitted(policy.lm, pa.Table.from_pylist(state.curves), sum(t.numel() for t in policy.tensors()))
-    return Trained(fitted, counts, held_out(policy.lm, held, _sampling(config), reward, [job.seed, 4]))
+    return Trained(fitted, counts, held_out(job, policy.lm, held, _sampling(config), reward))
 
 
 def _step(

@@ -27,6 +27,9 @@ class RLConfig(StageConfig):
         description="a reward stage of the study, stage:FOLDER of one, hf:MODEL[#LABEL], or python:FILE.py:FUNCTION",
     )
     rollouts: int = Field(16, ge=1, description="prompts answered in one step")
+    holdout_answers: int = Field(
+        4, ge=1, description="answers to each held-out prompt, before and after, that its mean reward is over"
+    )
 
     def needs(self) -> tuple[str, ...]:
         """The stage it starts from, and the reward stage."""

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from preftrace import artifacts, models, rewards
+from preftrace import artifacts, models, progress, rewards
 from preftrace.align._job import Job
+from preftrace.align._rl import RLConfig
 from preftrace.errors import ConfigError, DataError, UserError
 from preftrace.models.prompts import Encoded
 from preftrace.types import Pair, Prompt, Sampling
@@ -87,18 +88,43 @@ def write_answers(job: Job, answers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def held_out(
-    lm: models.LanguageModel, held: Prompts, how: Sampling, reward: rewards.Reward, seed: Sequence[int]
+    job: Job, lm: models.LanguageModel, held: Prompts, how: Sampling, reward: rewards.Reward
 ) -> dict[str, Any]:
-    """Mean reward of one answer to each held-out prompt before and after, and the paired difference (Student's t)."""
+    """Mean reward of answers to held-out prompts before and after, and the paired difference of prompts (Student's t).
+
+    The answers to a prompt are drawn with the same seeds on both sides.
+    """
     from scipy import stats
 
     if not held:
         return {"n": 0}
     with lm.model.disable_adapter():
-        before = np.array(reward(draw(lm, held, how, seed)[1]))
-    after = np.array(reward(draw(lm, held, how, seed)[1]))
+        before = _mean_rewards(job, lm, held, how, reward, "before")
+    after = _mean_rewards(job, lm, held, how, reward, "after")
     n, gaps = len(held), after - before
     mean = float(gaps.mean())
     half = float(stats.t.ppf(0.975, n - 1) * stats.sem(gaps)) if n > 1 else float("nan")
-    found = {"n": n, "reward_before": float(before.mean()), "reward": float(after.mean()), "reward_change": mean}
+    found: dict[str, Any] = {"n": n, "answers": _config(job).holdout_answers}
+    found |= {"reward_before": float(before.mean()), "reward": float(after.mean()), "reward_change": mean}
     return found | {"reward_change_interval": [mean - half, mean + half] if n > 1 else None}
+
+
+def _mean_rewards(
+    job: Job, lm: models.LanguageModel, held: Prompts, how: Sampling, reward: rewards.Reward, when: str
+) -> np.ndarray:
+    """`(n,)` mean reward of a prompt's answers."""
+    config = _config(job)
+    repeated = [prompt for prompt in held for _ in range(config.holdout_answers)]
+    starts = range(0, len(repeated), config.rollouts)
+    found: list[float] = []
+    with progress.bar(f"held-out prompts {when} {job.final.name}", total=len(starts)) as advance:
+        for start in starts:
+            found += reward(draw(lm, repeated[start : start + config.rollouts], how, [job.seed, 4, start])[1])
+            advance()
+    means: np.ndarray = np.reshape(found, (len(held), -1)).mean(1)
+    return means
+
+
+def _config(job: Job) -> RLConfig:
+    assert isinstance(job.config, RLConfig)
+    return job.config

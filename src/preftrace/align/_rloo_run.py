@@ -127,7 +127,7 @@ def train(job: Job, lm: models.LanguageModel) -> Trained:
     counts = {"pairs_used": len(prompts), "pairs_unused": {}, "truncated": cut, "kl_coef": config.beta}
     counts |= {"reward": rewards.portable(config.reward, job.final), "reward_scale": 1.0}
     how = Sampling(1, config.max_new_tokens, config.temperature)
-    return Trained(fitted, counts, _rl_run.held_out(fitted.lm, held, how, reward, [job.seed, 4]))
+    return Trained(fitted, counts, _rl_run.held_out(job, fitted.lm, held, how, reward))
 
 
 def _fit(

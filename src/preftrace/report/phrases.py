@@ -73,7 +73,8 @@ def rewarded(held: Mapping[str, Any]) -> list[str]:
     found = "no change found" if not bounds or bounds[0] <= 0 <= bounds[1] else "it rose" if change > 0 else "it fell"
     means = f"{significant(held['reward_before'])} before and {significant(held['reward'])} after"
     by = f"the change is {significant(change)} ({_bounds(bounds)}): {found}"
-    return [f"On {plural(held['n'], 'held-out prompt')}, one answer each, the mean reward was {means}; {by}."]
+    size = f"{plural(held['n'], 'held-out prompt')}, {plural(held.get('answers', 1), 'answer')} each"
+    return [f"On {size}, the mean reward was {means}; {by}."]
 
 
 def surety(found: Calibration) -> list[str]:
