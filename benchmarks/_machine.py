@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import resource
@@ -56,6 +57,12 @@ def number_of_a_process(script: str, words: Sequence[str]) -> float:
     """The last word that a fresh process of a script prints, as a number."""
     done = subprocess.run([sys.executable, script, *words], check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout.split()[-1])
+
+
+def write(found: dict[str, Any], path: Path | None) -> None:
+    """Write all numbers as JSON where a file is named."""
+    if path is not None:
+        path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def circumstances(script: str, words: Sequence[str]) -> dict[str, Any]:

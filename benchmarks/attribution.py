@@ -18,7 +18,6 @@ first pairs against autograd.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _machine import circumstances, clocked
+from _machine import circumstances, clocked, write
 
 from preftrace import models, preferences
 from preftrace.attribute.capture import Capture
@@ -198,8 +197,7 @@ def main(words: Sequence[str]) -> int:
     asked.pairs = None if asked.pairs is None else str(asked.pairs)
     found = circumstances(__file__, words) | measure(asked)
     show(found)
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=2) + "\n")
+    write(found, asked.json)
     return 0
 
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -34,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import circumstances, clocked, number_of_a_process, peak_rss_mib, timed
+from _machine import circumstances, clocked, number_of_a_process, peak_rss_mib, timed, write
 
 from preftrace import models, preferences
 from preftrace.align import _ppo_run, ppo
@@ -290,8 +289,7 @@ def main(words: Sequence[str]) -> int:
     found["peak_rss_mib"] = number_of_a_process(__file__, [*words, "--memory", "shared"])
     found["separate_value_peak_rss_mib"] = number_of_a_process(__file__, [*words, "--memory", "separate"])
     show(found)
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=2) + "\n")
+    write(found, asked.json)
     return 0
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -240,6 +243,34 @@ def test_a_vertical_of_options_alone_compares_the_options_picked(run, tmp_path):
     assert query["items"] == 3
     assert query["signal"] == bool(frame.truthfulness.notna().all())
     assert query["signal"] or "no direction" in query["note"]
+
+
+def picking(source, folder, goods):
+    """A copy of an evaluation whose most probable option of some items is a good or a bad one; also those options."""
+    shutil.copytree(source, folder)
+    options = artifacts.read_table(source / "options.parquet").to_pandas()
+    texts = []
+    for item_id, good in goods.items():
+        index = options[(options.item_id == item_id) & (options.good == good)].index[0]
+        options.loc[index, "logprob"] = 0.0
+        texts.append(options.text[index].strip())
+    artifacts.write_table(folder / "options.parquet", pa.Table.from_pandas(options, preserve_index=False))
+    return folder, texts
+
+
+def test_a_changed_pick_is_a_new_answer_against_an_old_one(run, tmp_path):
+    """One item's pick goes from a bad option to a good one, another's the other way: weights 1 and -1, new row first."""
+    source = run.folder / "evaluate" / "ppo" / "truthfulness"
+    first, second = artifacts.read_table(source / "items.parquet")["item_id"].to_pylist()[:2]
+    now, new = picking(source, tmp_path / "now", {first: True, second: False})
+    then, old = picking(source, tmp_path / "then", {first: False, second: True})
+    tokenizer = models.load_tokenizer(run.checkpoint("ppo").model)
+    query = read_query(now, tokenizer, "raw", Draw("margin", None, 0), then)
+    found = {item.item_id: item for item in query.items}
+    assert set(found) == {first, second} and (query.total, query.divisor) == (3, 2.0)
+    assert found[first].weights == (1.0, -1.0) and found[second].weights == (-1.0, 1.0)
+    for item_id, texts in zip((first, second), zip(new, old, strict=True), strict=True):
+        assert tuple(tokenizer.decode(row.answer_ids).strip() for row in found[item_id].rows) == texts
 
 
 def test_what_cannot_be_traced_is_said(run, tmp_path, tiny_folder):

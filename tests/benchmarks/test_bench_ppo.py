@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "ppo.py"
+SCRIPT = "ppo"
 SMALL = ("--rollouts", "3", "--max-new-tokens", "4", "--batch-size", "2", "--rounds", "1")
-
-
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)  # as Python does for a script
-    spec = importlib.util.spec_from_file_location("benchmarks_ppo", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_it_prints_a_table_and_writes_its_numbers(script, tiny_folder, tmp_path, capsys, monkeypatch):

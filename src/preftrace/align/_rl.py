@@ -27,6 +27,10 @@ class RLConfig(StageConfig):
         description="a reward stage of the study, stage:FOLDER of one, hf:MODEL[#LABEL], or python:FILE.py:FUNCTION",
     )
     rollouts: int = Field(16, ge=1, description="prompts answered in one step")
+    max_new_tokens: int = Field(32, ge=1, description="most tokens of an answer")
+    temperature: float = Field(1.0, gt=0, description="of the sampled distribution, which is the one that is trained")
+    stop_kl: float = Field(100.0, gt=0, description="stop when the KL of a step is above this, in nats an answer")
+    log_answers: int = Field(2, ge=0, description="answers of each step that are kept in answers.parquet")
     holdout_answers: int = Field(
         4, ge=1, description="answers to each held-out prompt, before and after, that its mean reward is over"
     )

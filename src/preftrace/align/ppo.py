@@ -38,8 +38,6 @@ class Config(_rl.RLConfig):
     """Settings of PPO. `epochs` counts passes over the prompts; `batch_size` is answers in one pass of the model."""
 
     ppo_epochs: int = Field(2, ge=1, description="passes over the answers of one step")
-    max_new_tokens: int = Field(32, ge=1, description="most tokens of an answer")
-    temperature: float = Field(1.0, gt=0, description="of the sampled distribution, which is the one that is trained")
     kl_coef: float = Field(0.05, ge=0, description="strength of the hold to the reference")
     kl_target: float | None = Field(None, gt=0, description="KL in nats an answer that kl_coef is steered to (none)")
     kl_form: Literal["k1", "k3"] = Field("k1", description="k1: log ratio, unbiased; k3: never negative")
@@ -53,9 +51,7 @@ class Config(_rl.RLConfig):
     scale_reward: bool = Field(True, description="divide scores by their running standard deviation")
     reward_clip: float = Field(10.0, gt=0, description="scaled scores are held within this")
     eos_penalty: float = Field(0.0, ge=0, description="taken off the scaled score of an answer without an end token")
-    stop_kl: float = Field(100.0, gt=0, description="stop when the KL of a step is above this, in nats an answer")
     stop_ratio: float = Field(10.0, gt=1, description="stop when a minibatch's mean ratio is above this")
-    log_answers: int = Field(2, ge=0, description="answers of each step that are kept in answers.parquet")
 
 
 def train(job: Job, lm: models.LanguageModel) -> Trained:

@@ -39,17 +39,13 @@ class Config(_rl.RLConfig):
     rollouts: int = Field(4, ge=1, description="prompts answered in one step")
     num_generations: int = Field(4, ge=2, description="answers to each prompt; each is compared with the others")
     num_iterations: int = Field(1, ge=1, description="passes over the answers of one step")
-    max_new_tokens: int = Field(32, ge=1, description="most tokens of an answer")
-    temperature: float = Field(1.0, gt=0, description="of the sampled distribution, which is the one that is trained")
     beta: float = Field(0.05, ge=0, description="strength of the hold to the reference: reward units for a nat of KL")
     clip: float = Field(0.2, gt=0, description="how far an answer's ratio may move before its gradient stops")
     normalise_advantages: bool = Field(
         False, description="shift and scale a step's advantages to mean 0 and variance 1"
     )
     eos_penalty: float = Field(0.0, ge=0, description="taken off the reward of an answer without an end token")
-    stop_kl: float = Field(100.0, gt=0, description="stop when the KL of a step is above this, in nats an answer")
     stop_ratio: float = Field(10.0, gt=1, description="stop when a pass's mean ratio of answers is above this")
-    log_answers: int = Field(2, ge=0, description="answers of each step that are kept in answers.parquet")
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
