@@ -259,7 +259,7 @@ def picking(source, folder, goods):
 
 
 def test_a_changed_pick_is_a_new_answer_against_an_old_one(run, tmp_path):
-    """One item's pick goes from a bad option to a good one, another's the other way: weights 1 and -1, new row first."""
+    """One item's pick goes from a bad option to a good one, another's back: weights 1 and -1, new row first."""
     source = run.folder / "evaluate" / "ppo" / "truthfulness"
     first, second = artifacts.read_table(source / "items.parquet")["item_id"].to_pylist()[:2]
     now, new = picking(source, tmp_path / "now", {first: True, second: False})
