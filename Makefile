@@ -27,7 +27,7 @@ demo: setup  ## run the starter study end to end and leave the report
 	$(BIN)/preftrace run --out $(RUN)
 
 test: setup  ## run the default tests (unit, then integration)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 test-slow: setup  ## run the slow proofs: kills, simulations, the starter model
 	$(BIN)/pytest -m slow

@@ -9,11 +9,15 @@ from scipy import stats
 
 from preftrace import artifacts, models, rewards
 from preftrace.align import _ppo_run, ppo
+from preftrace.align._ppo_policy import Policy
 from preftrace.errors import ConfigError, UserError
 
 RULE = """
 def vowels(texts, answers):
     return [float(any(c in "aeiou" for c in answer)) for answer in answers]
+
+def prompted(texts, answers):
+    return [float(int(text.split("Number ")[1].split(":")[0]) % 2) for text in texts]
 
 def broken(texts):
     return [float("nan") for _ in texts]
@@ -39,6 +43,22 @@ def test_it_logs_every_step_and_leaves_a_policy_a_value_head_and_answers(stage, 
     assert artifacts.read_tensors(record.folder / "value_head.safetensors")["weight"].any()
     assert models.load(models.read_checkpoint(record.folder)).model is not None
     assert record.summary["holdout"]["n"] == 3
+
+
+def test_one_update_moves_a_value_by_no_more_than_its_learning_rate(stage, toy, rule, monkeypatch):
+    """From a head of zeros Adam moves every weight by the rate; a value is a weighted mean of them, plus a bias."""
+    seen, tokens = [], Policy.tokens
+
+    def spy(self, *args, **kwargs):
+        found = tokens(self, *args, **kwargs)
+        seen.append(float(found.values.detach().abs().max()))
+        return found
+
+    monkeypatch.setattr(Policy, "tokens", spy)
+    settings = {"rollouts": 5, "max_new_tokens": 4, "epochs": 1, "batch_size": 8, "ppo_epochs": 1}
+    stage("ppo", toy, reward=rule.replace("vowels", "prompted"), value_learning_rate=0.05, **settings)
+    first, second = seen[:3], seen[3:]  # of each step: the policy, the reference, the update
+    assert first == [0, 0, 0] and 0.001 < second[0] <= 2 * 0.05
 
 
 def test_the_held_out_change_is_of_prompts_each_with_several_answers(stage, toy, rule, monkeypatch):

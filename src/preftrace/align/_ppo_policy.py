@@ -71,6 +71,7 @@ class Policy:
         with torch.no_grad():
             spread = -(logps.exp() * logps).sum(-1) if entropy else torch.zeros_like(logps[:, 0])
         features = torch.nn.functional.layer_norm(found.hidden.float(), found.hidden.shape[-1:])
+        features = features / features.shape[-1]
         lengths = [len(row.answer_ids) for row in rows]
         at = (found.row, torch.cat([torch.arange(n, device=found.row.device) for n in lengths]))
         empty = torch.zeros(len(rows), width, device=found.row.device)

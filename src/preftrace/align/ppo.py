@@ -8,8 +8,8 @@ One step:
 
 One backbone does everything: the policy is its adapter, the reference is the adapter off, the value a scalar head on
 the policy's hidden states. Departures from the papers and from TRL's former trainer:
-1. The value head reads the hidden state after a parameter-free layer norm, so that one learning rate fits any backbone,
-   and starts at zero: the first step's advantages are returns.
+1. The value is a weighted mean, not a sum, of the layer-normed hidden state (no norm parameters), so that one step of
+   Adam moves it by about its learning rate on any backbone. It starts at zero: the first advantages are returns.
 2. Log-probabilities are those of the training forward pass, temperature included, never those of generation.
 3. Every draw has its own seed made from (seed, step, row): nothing has to be restored when a killed run goes on.
 4. Losses are means over the tokens of a whole minibatch, however it is split into passes.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from preftrace.align._job import Job
     from preftrace.align._train import Trained
 
-VERSION = 2
+VERSION = 3
 POLICY = True
 LOSS = "clipped policy surrogate on whitened advantages + value_coef x clipped value loss, means over tokens"
 
@@ -46,7 +46,9 @@ class Config(_rl.RLConfig):
     clip: float = Field(0.2, gt=0, description="how far the ratio may move before its gradient stops")
     value_clip: float = Field(0.2, gt=0, description="how far a value may move in one step")
     value_coef: float = Field(0.1, ge=0, description="weight of the value loss")
-    value_learning_rate: float = Field(1e-2, gt=0, description="highest learning rate of the value head")
+    value_learning_rate: float = Field(
+        0.1, gt=0, description="of the value head: about how far one update can move a value (scores have deviation 1)"
+    )
     whiten: bool = Field(True, description="shift and scale advantages to mean 0 and variance 1")
     scale_reward: bool = Field(True, description="divide scores by their running standard deviation")
     reward_clip: float = Field(10.0, gt=0, description="scaled scores are held within this")

@@ -163,12 +163,12 @@ def leave_one_out(groups: Sequence[str], trust: Sequence[float]) -> list[float]:
     by_item: dict[str, list[float]] = {}
     for group, value in zip(groups, trust, strict=True):
         by_item.setdefault(group, []).append(value)
+    sums = {group: sum(values) for group, values in by_item.items()}
     weights = []
     for group, value in zip(groups, trust, strict=True):
-        mine = by_item[group]
-        alone = len(mine) == 1
-        others, n = (total - value, count - 1) if alone else (sum(mine) - value, len(mine) - 1)
-        weights.append((value - others / n) / len(mine) if n else 0.0)
+        k = len(by_item[group])
+        others, n = (total - value, count - 1) if k == 1 else (sums[group] - value, k - 1)
+        weights.append((value - others / n) / k if n else 0.0)
     return weights
 
 
@@ -180,9 +180,9 @@ def covariance_weights(groups: Sequence[str], trust: Sequence[float]) -> list[fl
     by_item: dict[str, list[float]] = {}
     for group, value in zip(groups, trust, strict=True):
         by_item.setdefault(group, []).append(value)
+    means = {group: sum(values) / len(values) for group, values in by_item.items()}
     return [
-        (value - sum(by_item[group]) / len(by_item[group])) / max(len(by_item[group]) - 1, 1)
-        for group, value in zip(groups, trust, strict=True)
+        (value - means[group]) / max(len(by_item[group]) - 1, 1) for group, value in zip(groups, trust, strict=True)
     ]
 
 
