@@ -33,6 +33,11 @@ HEAD_NAME = f"{HEAD}.weight"
 class Capture:
     """Hooks on every adapted module, and a reward model's head, while the block lasts: `with Capture(lm) as capture:`.
 
+    Attributes:
+        observe: where set, called in the backward pass with a block's name, its `left` `(rows, t, a)` and its `right`
+            `(rows, t, b)`: row p's gradient is sum_t left_pt right_pt^T. Rows are packed rows and t their tokens; of the
+            head, rows are the given rows and t is 1.
+
     Raises:
         ModelError: the model has no plain LoRA adapter.
     """
@@ -47,6 +52,7 @@ class Capture:
         self._handles: list[Any] = []
         self._groups = self._packs = torch.empty(0, dtype=torch.long)
         self._found: Gradients = {}
+        self.observe: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None
         self._wide = torch.float64 if self.layers[0].a.dtype == torch.float64 else torch.float32
 
     def __enter__(self) -> Capture:
@@ -114,15 +120,21 @@ class Capture:
             output.register_hook(lambda delta: self._add_head(h, delta))  # type: ignore[no-untyped-call]
 
     def _add_head(self, h: torch.Tensor, delta: torch.Tensor) -> None:
-        self._sum(HEAD_NAME, torch.einsum("no,ni->noi", delta.to(self._wide), h.to(self._wide)), self._groups)
+        delta, h = delta.to(self._wide)[:, None], h.to(self._wide)[:, None]
+        self._outer(HEAD_NAME, delta, h, self._groups)
 
     def _add(self, layer: LoraLayer, x: torch.Tensor, delta: torch.Tensor) -> None:
         (name_a, a), (name_b, b) = _tensors(layer)
         wide = self._wide
         x, delta = x.to(wide), delta.to(wide)
         narrow_a, narrow_b = delta @ b.detach().to(wide) * layer.scale, x @ a.detach().to(wide).T * layer.scale
-        self._sum(name_a, torch.einsum("ntr,nti->nri", narrow_a, x), self._packs)
-        self._sum(name_b, torch.einsum("nto,ntr->nor", delta, narrow_b), self._packs)
+        self._outer(name_a, narrow_a, x, self._packs)
+        self._outer(name_b, delta, narrow_b, self._packs)
+
+    def _outer(self, name: str, left: torch.Tensor, right: torch.Tensor, owners: torch.Tensor) -> None:
+        if self.observe is not None:
+            self.observe(name, left, right)
+        self._sum(name, torch.einsum("nta,ntb->nab", left, right), owners)
 
     def _sum(self, name: str, rows: torch.Tensor, owners: torch.Tensor) -> None:
         """Add rows' gradients to those of the examples that own them."""
