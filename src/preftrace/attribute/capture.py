@@ -35,8 +35,8 @@ class Capture:
 
     Attributes:
         observe: where set, called in the backward pass with a block's name, its `left` `(rows, t, a)` and its `right`
-            `(rows, t, b)`: row p's gradient is sum_t left_pt right_pt^T. Rows are packed rows and t their tokens; of the
-            head, rows are the given rows and t is 1.
+            `(rows, t, b)`: row p's gradient is sum_t left_pt right_pt^T. Rows are packed rows and t their tokens; of
+            the head, rows are the given rows and t is 1.
 
     Raises:
         ModelError: the model has no plain LoRA adapter.
