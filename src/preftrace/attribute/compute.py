@@ -13,26 +13,17 @@ from preftrace import artifacts, models
 from preftrace.attribute import recovery
 from preftrace.attribute.baselines._base import score_all
 from preftrace.attribute.influence import Job
+from preftrace.attribute.inputs import prepare
 from preftrace.attribute.queries import Draw, Query, read_query
 from preftrace.attribute.scores import scores_table
-from preftrace.attribute.streaming import REFERENCE, WORKERS, Passes, Scored
+from preftrace.attribute.streaming import WORKERS, Passes, Scored
 from preftrace.engines import engine_of
-from preftrace.errors import ArtifactError, DataError
 from preftrace.models.packing import packed_length
 
 
 def make(job: Job, work: Path) -> dict[str, Any]:
     """Do the work of one influence stage in the folder `work` and return its summary."""
-    pairs = _trained_pairs(job, work)
-    _keep_reference(job, work, pairs)
-    model = {
-        "checkpoint": asdict(job.checkpoint),
-        "pairs": str(work / "_pairs.parquet"),
-        "loss": job.loss,
-        "format": job.format,
-        "precision": job.precision,
-        "batch_tokens": job.config.batch_tokens,
-    }
+    pairs, model = prepare(job, work)
     queries = _queries(job, work)
     baselines = score_all(job, model, {name: d.query for name, d in queries.items()}, work)
     passes = Passes(model, len(pairs), job.config, work, job.record.folder.name, job.resources)
@@ -71,34 +62,6 @@ def _blank(values: np.ndarray, column: int) -> np.ndarray:
     values = values.copy()
     values[:, column] = np.nan
     return values
-
-
-def _trained_pairs(job: Job, work: Path) -> list[str]:
-    """Ids of the pairs the stage trained on, in the order of the data; their texts go to `_pairs.parquet`."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    tokens = artifacts.read_table(job.source.folder / "tokens.parquet")
-    used = tokens.filter(tokens["used"])["pair_id"].combine_chunks()
-    table = artifacts.read_table(job.pairs / "pairs.parquet")
-    table = table.filter(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["id"], value_set=used)))
-    if table.num_rows == 0:
-        raise DataError(f"{job.source.folder} trained on no pair of {job.pairs}: they are from different runs.")
-    if table.num_rows != pa.compute.count_distinct(used).as_py():
-        raise ArtifactError(
-            f"{job.source.folder} trained on pairs that {job.pairs} does not hold; run the study again."
-        )
-    artifacts.write_table(work / "_pairs.parquet", table)
-    ids: list[str] = table["id"].to_pylist()
-    return ids
-
-
-def _keep_reference(job: Job, work: Path, pairs: Sequence[str]) -> None:
-    """Take over what DPO's training computed of its reference, where it left it, so that the pass is not needed."""
-    path = job.source.folder / "reference.parquet"
-    if path.is_file():
-        known = {row["pair_id"]: (row["chosen"], row["rejected"]) for row in artifacts.read_table(path).to_pylist()}
-        artifacts.write_tensors(work / REFERENCE, {"values": np.array([known[pair] for pair in pairs])})
 
 
 @dataclass(frozen=True, slots=True)

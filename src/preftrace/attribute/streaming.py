@@ -78,7 +78,7 @@ class Passes:
         """
         sizes = np.array([vectors[block].shape[1] for block in sorted(vectors)])
         keep = self.pairs * int(sizes.sum()) * 4 <= self.config.cache_gb * 2**30
-        rest = {"model": self.model, "reference": self._reference(), "kept": None}
+        rest = {"model": self.model, "reference": self.reference(), "kept": None}
         dots = self._dots("_dots", "pair gradients", vectors, {**rest, "keep": keep})
         totals = self._totals(sizes, dots)
         combined = {
@@ -104,7 +104,8 @@ class Passes:
         engine, out = engine_of(self.resources), self.work / folder
         return engine.map_shards(f"{WORKERS}:{worker}", init, self.shards(), out, self.resources, title)
 
-    def _reference(self) -> str | None:
+    def reference(self) -> str | None:
+        """File of the reference log-probabilities, computed where it is not there; None for losses without one."""
         if self.model["loss"]["kind"] != "dpo":
             return None
         if (self.work / REFERENCE).is_file():

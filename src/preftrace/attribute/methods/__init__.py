@@ -1,5 +1,6 @@
-"""Influence methods, one file each: `combine(dots) -> Combination`, a pure function of the first pass's numbers.
+"""Influence methods, one file each: pure functions of the queries' and the pairs' gradients.
 
-A method approximates H^-1 grad M as a combination of the query's and the pairs' gradients, so that no method ever
-holds a gradient: the passes form the sums.
+`invert(block, damping) -> Inverse` gives H^-1 grad M on the rows of a store. `combine(dots, damping) -> Combination`
+gives it as a combination of the query's and the pairs' gradients, so that the streaming passes never hold a gradient;
+methods that have no `combine` need the store.
 """

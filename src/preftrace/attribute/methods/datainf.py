@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from preftrace.attribute.methods._base import Combination, Dots
+from preftrace.attribute.methods._base import Block, Combination, Dots, Inverse, nothing
 
 VERSION = 1
 
@@ -29,3 +29,12 @@ def combine(dots: Dots, damping: float) -> Combination:
     own = np.where(alive, 1.0 / safe, 0.0)
     pairs = own[None, :, None] / dots.pairs * dots.query / (safe + dots.norm2)[:, :, None]
     return Combination(own, pairs, lam)
+
+
+def invert(block: Block, damping: float) -> Inverse:
+    """The same closed form on the rows of one block, with the norms of the whole gradients."""
+    lam = damping * float(block.norm2.mean()) / block.size
+    if lam <= 0:
+        return nothing(block)
+    weights = block.query @ block.rows.T / (lam + block.norm2) / len(block.rows)
+    return Inverse((block.query - weights @ block.rows) / lam, lam)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from preftrace.attribute.methods._base import Combination, Dots
+from preftrace.attribute.methods._base import Block, Combination, Dots, Inverse
 
 VERSION = 1
 
@@ -15,3 +15,8 @@ VERSION = 1
 def combine(dots: Dots, damping: float) -> Combination:
     """The query's gradient itself; `damping` has no part in it."""
     return Combination(np.ones(len(dots.size)), None, None)
+
+
+def invert(block: Block, damping: float) -> Inverse:
+    """The same of one block."""
+    return Inverse(block.query, None)
