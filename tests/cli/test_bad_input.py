@@ -345,6 +345,19 @@ CASES = [
     Case(
         "attribute an unknown stage", "attribute run ppo", r"run/evaluate/ppo holds no finished evaluation", other_run
     ),
+    Case(
+        "show what is no influence",
+        "attribute show here",
+        r"here holds no influence\. Name a run folder",
+        lambda p: p.write("here/x", "x"),
+    ),
+    Case("layers of nothing", "attribute layers nowhere", r"nowhere holds no influence"),
+    # doctor
+    Case("doctor of no model", "doctor nothing", r"no model 'nothing'"),
+    Case("doctor with no adapter", "doctor {model} --adapter here", r"the adapter folder here has no adapter_model"),
+    Case(
+        "doctor in no precision", "doctor {model} --precision int3", r"unknown precision 'int3'; known: auto, float32"
+    ),
     # align
     Case(
         "align an unknown kind",

@@ -1,4 +1,4 @@
-"""`preftrace attribute RUN STAGE`: the influence of every pair on every vertical."""
+"""`preftrace attribute RUN STAGE`: the influence of every pair on every vertical; `show` and `layers` read it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from preftrace.cli import attribute_show
 
 
-def attribute(
+class _ScoreFirst(TyperGroup):
+    """`preftrace attribute RUN STAGE` is `preftrace attribute score RUN STAGE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `score` before what is no other command."""
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["score", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ScoreFirst,
+    no_args_is_help=True,
+    help="Influence of every pair on every vertical: `attribute RUN STAGE` scores, `show` and `layers` read.",
+)
+app.command()(attribute_show.show)
+app.command()(attribute_show.layers)
+
+
+@app.command()
+def score(
     run: Annotated[Path, typer.Argument(help="run folder")],
     stage: Annotated[str, typer.Argument(help="trained stage, such as dpo")],
     vertical: Annotated[str | None, typer.Option(help="show this vertical only")] = None,
@@ -21,33 +44,14 @@ def attribute(
     as_json: Annotated[bool, typer.Option("--json", help="print the pairs as JSON for machines")] = False,
 ) -> None:
     """Score the pairs that a stage trained on and show those that helped and harmed each vertical most."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from preftrace import api
-    from preftrace.preferences.check import printable
+    from preftrace.attribute import reading
 
     options: dict[str, Any] = {"methods": method} if method else {}
     scores = api.attribute(run, stage, out=out, **options)
-    verticals = [vertical] if vertical else list(scores.record.summary["verticals"])
-    shown = {name: api.extremes(scores, run, name, top) for name in verticals}
+    shown = {name: reading.extremes(scores, name, top) for name in reading.verticals_of(scores, vertical)}
     if as_json:
         typer.echo(json.dumps({name: json.loads(f.to_json(orient="records")) for name, f in shown.items()}, indent=2))
         return
     for name, frame in shown.items():
-        if frame.score.isna().all():
-            typer.echo(f"{name}: no scores; {scores.record.summary['queries'][name]['note']}")
-            continue
-        table = Table("", "score", "z", "prompt", "chosen", "rejected", title=f"{name}: {escape(stage)}", expand=True)
-        for row in frame.to_dict("records"):
-            side = "helps" if row["score"] > 0 else "harms"
-            texts = (escape(printable(clip(row[column]))) for column in ("prompt", "chosen", "rejected"))
-            table.add_row(side, f"{row['score']:+.3g}", f"{row['z']:+.1f}", *texts)
-        Console().print(table)
-
-
-def clip(text: str, width: int = 160) -> str:
-    """Text on one line, cut to `width` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+        attribute_show.print_pairs(f"{name}: {stage}", frame, scores.record.summary["queries"][name]["note"])

@@ -8,6 +8,7 @@ and where nothing is shared, every answer has a row of its own.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -149,17 +150,26 @@ def shares_prompts(lm: LanguageModel) -> bool:
     """Whether answers may share a prompt on this model: found out once, by doing it both ways on a few tokens."""
     known = getattr(lm.model, KNOWN, None)
     if known is None:
-        known = _agrees(lm)
+        known = sharing_error(lm) <= sharing_limit(lm)
         setattr(lm.model, KNOWN, known)
         if not known:
             progress.say(
-                f"{type(lm.model).__name__} gives other numbers where answers share their prompt; "
-                "each is computed with a prompt of its own, which is slower"
+                f"warning: {type(lm.model).__name__} gives other numbers where answers share their prompt; each is "
+                "computed with a prompt of its own, which is slower (`preftrace doctor MODEL` says more)"
             )
     return bool(known)
 
 
-def _agrees(lm: LanguageModel) -> bool:
+def sharing_limit(lm: LanguageModel) -> float:
+    """The largest `sharing_error` that is still rounding."""
+    return TOLERANCES["low" if lm.precision in ("bfloat16", "autocast") else "full"]
+
+
+def sharing_error(lm: LanguageModel) -> float:
+    """How far hidden states are off where answers share their prompt: relative to the norm of those that do not.
+
+    On a few random tokens. Infinite for a model that cannot be given such a mask.
+    """
     vocabulary = lm.model.get_input_embeddings().weight.shape[0]
     tokens = torch.randint(vocabulary, (24,), generator=torch.Generator().manual_seed(0)).tolist()
     rows = [Encoded(tuple(tokens[:9]), tuple(answer), False) for answer in (tokens[9:16], tokens[16:])]
@@ -171,10 +181,9 @@ def _agrees(lm: LanguageModel) -> bool:
                 found = backbone(lm)(**inputs(lm, packed), use_cache=False).last_hidden_state
             states.append(found[packed.home[packed.row], packed.before].float())
     except (TypeError, ValueError, RuntimeError, IndexError):
-        return False
+        return math.inf
     shared, alone = states
-    rounding = TOLERANCES["low" if lm.precision in ("bfloat16", "autocast") else "full"]
-    return bool((shared - alone).norm() <= rounding * alone.norm())
+    return float((shared - alone).norm() / alone.norm())
 
 
 def _mask(segments: torch.Tensor) -> torch.Tensor:
