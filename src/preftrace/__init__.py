@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from preftrace.api import align as align
     from preftrace.api import attribute as attribute
     from preftrace.api import compare as compare
+    from preftrace.api import doctor as doctor
     from preftrace.api import evaluate as evaluate
     from preftrace.api import load_pairs as load_pairs
     from preftrace.api import report as report
@@ -37,7 +38,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("MKL_CBWR", "AVX2")
 
 _HOME = {
-    "preftrace.api": ("adapt", "align", "attribute", "compare", "evaluate", "load_pairs", "report", "run"),
+    "preftrace.api": ("adapt", "align", "attribute", "compare", "doctor", "evaluate", "load_pairs", "report", "run"),
     "preftrace.attribute.scores": ("InfluenceScores",),
     "preftrace.evaluate.compare": ("Comparison",),
     "preftrace.evaluate.results": ("Evaluation",),

@@ -21,7 +21,7 @@ from preftrace.study.results import Run
 from preftrace.types import Pair, StageRecord
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from preftrace.attribute.selftest import Health
 
 
 def run(study: str | Path | None = None, out: str | Path | None = None, **changes: Any) -> Run:
@@ -208,6 +208,19 @@ def attribute(
     return InfluenceScores(record)
 
 
+def doctor(model: str | Path = "starter", *, adapter: str | Path | None = None, precision: str = "auto") -> Health:
+    """What is installed here, and whether a model's numbers agree with those of plainer ways to compute them.
+
+    Args:
+        model: `starter`, a Hub id, a folder, or the folder of a finished training stage.
+        adapter: folder of a LoRA adapter to put on it; without one, a model that has none gets a random one.
+        precision: `auto`, `float32`, `bfloat16`, `autocast` or `float64`.
+    """
+    from preftrace.attribute.selftest import examine
+
+    return examine(str(model), None if adapter is None else str(adapter), precision)
+
+
 def report(run: Run | str | Path, out: str | Path | None = None) -> Path:
     """Write the HTML report of a run, finished or not, and return its path."""
     from preftrace.report import write
@@ -261,21 +274,3 @@ def parse_options(options: Sequence[str], taken: Sequence[str] = ()) -> dict[str
             raise ConfigError([f"--set {option}: the value is not YAML"]) from error
     return parsed
 
-
-def extremes(scores: InfluenceScores, run: Run | str | Path, vertical: str, n: int) -> pd.DataFrame:
-    """The n pairs that helped and the n that harmed a vertical most, with their texts, helpful first.
-
-    Raises:
-        ConfigError: the vertical was not scored.
-    """
-    import pandas as pd
-
-    known = scores.record.summary["verticals"]
-    if vertical not in known:
-        raise ConfigError([f"no influence on '{vertical}' in this run; known: {', '.join(known)}"])
-    folder = run.folder if isinstance(run, Run) else Path(run)
-    texts = artifacts.read_table(folder / "pairs" / "pairs.parquet").select(["id", "prompt", "chosen", "rejected"])
-    helped = scores.top(vertical, n, harmful=False)
-    harmed = scores.top(vertical, n, harmful=True).iloc[::-1]
-    both = pd.concat([helped, harmed]).drop_duplicates("pair_id")
-    return both.merge(texts.to_pandas(), left_on="pair_id", right_on="id").drop(columns="id")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from preftrace import __version__
-from preftrace.cli import adapt, align, attribute, compare, evaluate, pairs, report, run
+from preftrace.cli import adapt, align, attribute, compare, doctor, evaluate, pairs, report, run
 
 app = typer.Typer(
     name="preftrace",
@@ -39,5 +39,6 @@ app.command()(align.align)
 app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
-app.command()(attribute.attribute)
+app.add_typer(attribute.app, name="attribute")
 app.command()(report.report)
+app.command()(doctor.doctor)
