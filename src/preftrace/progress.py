@@ -26,6 +26,17 @@ def say(message: str) -> None:
 
 
 @contextmanager
+def silent() -> Iterator[None]:
+    """Nothing is shown by what runs inside: it is a part of work that has a bar already."""
+    global quiet
+    before, quiet = quiet, True
+    try:
+        yield
+    finally:
+        quiet = before
+
+
+@contextmanager
 def bar(label: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
     """A progress bar; the function it yields advances it by one."""
     if quiet or total == 0:
