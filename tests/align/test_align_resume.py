@@ -60,7 +60,8 @@ def crash_at(monkeypatch):
     ("kind", "settings"),
     [
         ("sft", {"save_steps": 2, "batch_size": 2, "gradient_accumulation": 2, "epochs": 3}),
-        ("dpo", {"save_steps": 2, "epochs": 3, "scheduler": "cosine"}),
+        ("dpo", {"save_steps": 2, "epochs": 3, "scheduler": "cosine", "keep_checkpoints": 3}),
+        ("reward", {"save_steps": 2, "epochs": 3, "keep_checkpoints": 2}),
         ("dpo", {"save_steps": 2, "epochs": 3, "method": "full", "weight_decay": 0.1}),
     ],
 )

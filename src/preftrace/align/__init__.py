@@ -9,6 +9,7 @@ Each file without a leading underscore is a training stage, under the file's nam
     train(job, lm) -> Trained         writes tokens.parquet and trains; `_train.run` saves what it returns
 """
 
+from preftrace.align._config import PairConfig as PairConfig
 from preftrace.align._config import StageConfig as StageConfig
 from preftrace.align._run import run as run
 from preftrace.rooms import make_callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field
 
@@ -57,3 +57,24 @@ class StageConfig(Config):
     def rate(self, adapter: AdapterConfig) -> float:
         """The learning rate in use."""
         return self.RATES[adapter.method] if self.learning_rate is None else self.learning_rate
+
+
+class PairConfig(StageConfig):
+    """How a stage learns from pairs."""
+
+    keep_checkpoints: int = Field(
+        0,
+        ge=0,
+        description="adapters kept from before the last step, at equal distances, for the influence method "
+        "ensemble; lora only",
+    )
+
+    def cannot_keep(self, adapter: AdapterConfig) -> str:
+        """Why checkpoints cannot be kept as these settings ask, or "" where they can."""
+        wrong = self.keep_checkpoints > 0 and adapter.method == "full"
+        return "whole models are not kept: it needs adapter.method lora" if wrong else ""
+
+    def identity(self) -> dict[str, Any]:
+        """The settings as JSON values; keeping nothing is no setting, so that it makes no stage anew."""
+        settings = super().identity()
+        return settings if self.keep_checkpoints else {k: v for k, v in settings.items() if k != "keep_checkpoints"}

@@ -39,6 +39,10 @@ class Job:
     format: str
     seed: int
 
+    def ending(self, adapter: Path) -> Checkpoint:
+        """The model that this one starts from, with an adapter at its end."""
+        return Checkpoint(self.checkpoint.model, (*self.checkpoint.adapters, str(adapter.resolve())))
+
     def to_json(self) -> dict[str, Any]:
         """JSON values from which `from_json` makes the same job."""
         return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preftrace import artifacts
-from preftrace.align._config import StageConfig
+from preftrace.align._config import PairConfig, StageConfig
 from preftrace.align._job import Job
 from preftrace.config import AdapterConfig
 from preftrace.engines import Resources, engine_of
@@ -45,11 +45,14 @@ def run(
         resources: what may be used.
 
     Raises:
-        ConfigError: a tracker of `report_to` is not installed.
+        ConfigError: a tracker of `report_to` is not installed, or checkpoints are to be kept of full fine-tuning, or
+            more of them than there are steps.
         DataError: no pair can be used.
         UserError: the training diverged; the message says which setting to change.
     """
     _check_trackers(config.report_to)
+    if isinstance(config, PairConfig) and (wrong := config.cannot_keep(adapter)):
+        raise ConfigError([f"keep_checkpoints: {wrong}"], kind)
     stage = {**config.identity(), "learning_rate": config.rate(adapter)}
     settings = {"stage": stage, "adapter": adapter.identity(), "format": format, "seed": seed}
     spec = artifacts.StageSpec(

@@ -20,7 +20,7 @@ from datasets import Dataset
 from trl.trainer.utils import disable_dropout_in_model
 
 from preftrace import models, progress
-from preftrace.align import _saves, _trackers
+from preftrace.align import _kept, _saves, _trackers
 from preftrace.align._guard import Guard
 from preftrace.align._job import Job
 from preftrace.align._train import Fitted
@@ -151,14 +151,19 @@ def fit(
     guard = Guard(job)
     lm.model.requires_grad_(True)  # merging left it off; LoRA turns it off again for all but the adapter
     done = _saves.step(resume) if resume else 0
+    total = _steps(job, len(data))
+    kept = _kept.kept_steps(job.config, total)
     with (
         warnings.catch_warnings(action="ignore", category=FutureWarning),
         tracker_folder(job),
-        progress.bar(f"train {job.final.name}", total=_steps(job, len(data)), done=done) as advance,
+        progress.bar(f"train {job.final.name}", total=total, done=done) as advance,
     ):
 
         def step(logs: dict[str, float]) -> None:
-            guard.check(trainer.state.global_step, logs)
+            at = trainer.state.global_step
+            guard.check(at, logs)
+            if at in kept:
+                _kept.keep(job, trainer.model, at)
             advance()
 
         args = one_device(trl[0](**arguments))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from preftrace.align._config import StageConfig
+from preftrace.align._config import PairConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ POLICY = True
 LOSS = "mean over pairs of -log sigmoid(beta D), log-probabilities summed over the answer's tokens"
 
 
-class Config(StageConfig):
+class Config(PairConfig):
     """Settings of direct preference optimisation."""
 
     RATES: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from preftrace.align._config import StageConfig
+from preftrace.align._config import PairConfig
 from preftrace.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LOSS = "mean over pairs of softplus(-(r(chosen) - r(rejected) - margin)), smooth
 POLICY = False
 
 
-class Config(StageConfig):
+class Config(PairConfig):
     """Settings of a reward model."""
 
     RATES: ClassVar[dict[str, float]] = {"lora": 5e-4, "full": 2e-5}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from preftrace.align._config import StageConfig
+from preftrace.align._config import PairConfig
 
 if TYPE_CHECKING:
     from preftrace import models
@@ -21,7 +21,7 @@ POLICY = True
 LOSS = "mean over pairs of the mean over the chosen answer's tokens of -log pi(token | before)"
 
 
-class Config(StageConfig):
+class Config(PairConfig):
     """Settings of supervised fine-tuning."""
 
 

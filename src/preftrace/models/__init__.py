@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from preftrace.models.generate import end_ids as end_ids
     from preftrace.models.generate import sample as sample
     from preftrace.models.generate import sample_ids as sample_ids
+    from preftrace.models.kept import read_kept as read_kept
     from preftrace.models.loading import LanguageModel as LanguageModel
     from preftrace.models.loading import load as load
     from preftrace.models.loading import load_tokenizer as load_tokenizer
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _HOME = {
     "checkpoints": ("checkpoint_hash", "fingerprint", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
     "generate": ("Response", "end_ids", "sample", "sample_ids"),
+    "kept": ("read_kept",),
     "loading": ("LanguageModel", "load", "load_tokenizer"),
     "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
     "prompts": ("Encoded", "encode", "encode_answers", "render"),

@@ -70,14 +70,17 @@ def checkpoint_hash(checkpoint: Checkpoint) -> str:
     return artifacts.hash_json([fingerprint(checkpoint.model), [_folder_hash(Path(a)) for a in checkpoint.adapters]])
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint, final: Path | None = None) -> None:
+def write_checkpoint(
+    folder: Path, checkpoint: Checkpoint, final: Path | None = None, within: Path | None = None
+) -> None:
     """Write `checkpoint.json`; what lies beside where the folder will lie (`final`) is named from there.
 
-    A run can be moved as a whole; what is outside it keeps its absolute path.
+    A run can be moved as a whole; what is outside it keeps its absolute path. `within` is the folder that moves with
+    all that it holds: where it is not said, the one that `final` lies in.
     """
     home = (final or folder).resolve()
-    inside = _from_home(checkpoint.model, home)
-    adapters = [_from_home(adapter, home) for adapter in checkpoint.adapters]
+    root = (within or home.parent).resolve()
+    inside, *adapters = (_from_home(path, home, root) for path in (checkpoint.model, *checkpoint.adapters))
     artifacts.write_json(folder / CHECKPOINT, {"model": inside, "adapters": adapters})
 
 
@@ -107,8 +110,8 @@ def resolve_checkpoint(name: str) -> Checkpoint:
     return read_checkpoint(folder) if (folder / CHECKPOINT).is_file() else Checkpoint(name)
 
 
-def _from_home(path: str, home: Path) -> str:
-    if not Path(path).is_absolute() or not Path(path).is_relative_to(home.parent):
+def _from_home(path: str, home: Path, root: Path) -> str:
+    if not Path(path).is_absolute() or not Path(path).is_relative_to(root):
         return path
     relative = os.path.relpath(path, home)
     return relative if relative.startswith(".") else f"./{relative}"

@@ -14,6 +14,7 @@ from preftrace.evaluate.base import VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
 from preftrace.preferences import PreferencesConfig
 from preftrace.registry import STAGES, VERTICALS, Registry
+from preftrace.study.trail import trail_problems
 
 ATTRIBUTABLE = ("sft", "dpo")
 """Kinds of stage that train on the pairs; pairs act on others through a reward stage of the study."""
@@ -121,6 +122,8 @@ def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
     named = values.get("stages")
     problems += _references(stages, [str(n) for n in named] if isinstance(named, Mapping) else [], values)
     problems += _no_policies(stages, kinds, values)
+    if study is not None and not problems:
+        problems = [Problem(*each) for each in trail_problems(study)]
     return (study, []) if study is not None and not problems else (None, problems)
 
 
