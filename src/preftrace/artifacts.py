@@ -233,6 +233,15 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def read_tensor(path: Path, name: str) -> np.ndarray:
+    """One tensor of a safetensors file: no other's bytes are read."""
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        tensor: np.ndarray = file.get_tensor(name)
+    return tensor
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends well, synced to disk."""

@@ -53,7 +53,7 @@ class Projection:
         return found.reshape(len(rows), -1)
 
     def lift(self, name: str, vectors: np.ndarray, shape: Shape) -> np.ndarray:
-        """The transpose of `apply`: `(Q, a' b')` to `(Q, a b)`, so that apply(g) . v = g . lift(v)."""
+        """Vectors `(Q, a' b')` of projected matrices as those `(Q, a b)` of whole ones with the same inner products."""
         left, right = self.sides(name, shape)
         found = vectors.reshape(-1, *self.shape(shape))
         found = found if left is None else left @ found

@@ -1,4 +1,4 @@
-"""EK-FAC for adapters: H_l is diagonal in the eigenbases of a gradient's two sides (George et al. 2018, arXiv 1806.03884).
+"""EK-FAC for adapters (George et al. 2018, arXiv 1806.03884): H_l is diagonal in the eigenbases of a gradient's sides.
 
 A token's part of a matrix's gradient is left x right^T (for A: s B^T delta and x; for B: delta and s A x). With the
 eigenvectors U of the second moments of left over tokens, and W of right (the Kronecker factors of Martens and Grosse

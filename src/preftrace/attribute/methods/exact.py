@@ -1,4 +1,4 @@
-"""The damped Gauss-Newton block inverse itself: H_l = (1/n) sum_i g_il g_il^T + lambda_l I (the empirical Fisher matrix).
+"""The damped block inverse itself: H_l = (1/n) sum_i g_il g_il^T + lambda_l I, the empirical Fisher matrix of a block.
 
 lambda_l = damping x the mean of H's eigenvalues that are not 0. With V the rows of grad M and G the rows of gradients:
 
