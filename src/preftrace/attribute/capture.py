@@ -8,6 +8,8 @@ summed over the rows of the example (a pair has two). One backward of the *sum* 
 delta, since no example's objective depends on another's rows. No weight needs a gradient of its own.
 
 A reward model's head, r = w . h at a row's last token, is trained whole: dw = sum_rows delta h.
+
+The backward pass ends at the input of the lowest layer that is looked at: what comes before has no part in any delta.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 import torch
 
+from preftrace.attribute.layers import lowest, select
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
 from preftrace.models.lora import LoraLayer, lora_layers, trained_head
@@ -27,39 +30,49 @@ from preftrace.models.reward import HEAD, RewardModel, rewards
 
 Gradients = dict[str, torch.Tensor]
 """Name of a trained matrix -> `(n, numel)`, one row an example, in float32 (float64 for a float64 model)."""
+Observer = Callable[[str, torch.Tensor, torch.Tensor], None]
+"""What `Capture.observe` is."""
 HEAD_NAME = f"{HEAD}.weight"
 
 
 class Capture:
     """Hooks on every adapted module, and a reward model's head, while the block lasts: `with Capture(lm) as capture:`.
 
+    Args:
+        lm: the model.
+        layers: patterns of the modules that are looked at, as in `layers.select`; none: all of them.
+
     Attributes:
+        shapes: matrix -> its shape, of the modules that are looked at.
         observe: where set, called in the backward pass with a block's name, its `left` `(rows, t, a)` and its `right`
             `(rows, t, b)`: row p's gradient is sum_t left_pt right_pt^T. Rows are packed rows and t their tokens; of
             the head, rows are the given rows and t is 1.
 
     Raises:
         ModelError: the model has no plain LoRA adapter.
+        ConfigError: a pattern names no adapted module.
     """
 
-    def __init__(self, lm: LanguageModel) -> None:
+    def __init__(self, lm: LanguageModel, layers: Sequence[str] = ()) -> None:
         self.lm = lm
-        self.layers = lora_layers(lm)
-        self.head = trained_head(lm)
+        every, head = lora_layers(lm), trained_head(lm)
+        names = select([layer.name for layer in every] + ([] if head is None else [HEAD]), layers)
+        self.layers = [layer for layer in every if layer.name in names]
+        self.head = head if HEAD in names else None
+        self._lowest = lowest(names) if layers else None
         self.shapes = {n: tuple(p.shape) for layer in self.layers for n, p in _tensors(layer)}
         if self.head is not None:
             self.shapes[HEAD_NAME] = tuple(self.head.weight.shape)
         self._handles: list[Any] = []
         self._groups = self._packs = torch.empty(0, dtype=torch.long)
         self._found: Gradients = {}
-        self.observe: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None
-        self._wide = torch.float64 if self.layers[0].a.dtype == torch.float64 else torch.float32
+        self.observe: Observer | None = None
+        self._wide = torch.float64 if every[0].a.dtype == torch.float64 else torch.float32
 
     def __enter__(self) -> Capture:
         shares_prompts(self.lm)  # found out before there are hooks
-        embedding = self.lm.model.get_input_embeddings()
         self._handles = [layer.module.register_forward_hook(self._forward_hook(layer)) for layer in self.layers]
-        self._handles.append(embedding.register_forward_hook(lambda _m, _i, out: out.requires_grad_(True)))
+        self._handles.append(self._entry())
         if self.head is not None:
             self._handles.append(self.head.register_forward_hook(self._head_hook))
         return self
@@ -106,6 +119,14 @@ class Capture:
                 found[name] = torch.zeros((n, *shape), dtype=self._wide, device=self.lm.device)
         return {name: found[name].reshape(n, -1) for name in self.shapes}
 
+    def _entry(self) -> Any:
+        """The hook that gradients end at: on the embeddings' output, or on the input of the lowest layer."""
+        if self._lowest is None:
+            embedding = self.lm.model.get_input_embeddings()
+            return embedding.register_forward_hook(lambda _m, _i, out: out.requires_grad_(True))
+        layer = self.lm.model.get_base_model().get_submodule(self._lowest)
+        return layer.register_forward_pre_hook(_ask_for_gradient, with_kwargs=True)
+
     def _forward_hook(self, layer: LoraLayer) -> Callable[..., None]:
         def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             if output.requires_grad:
@@ -151,6 +172,11 @@ def row_values(
     if isinstance(lm, RewardModel):
         return rewards(lm, rows, packed)
     return answer_logprobs(lm, rows, temperature, packed)
+
+
+def _ask_for_gradient(_module: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    hidden = inputs[0] if inputs else named["hidden_states"]
+    hidden.requires_grad_(True)
 
 
 def _tensors(layer: LoraLayer) -> tuple[tuple[str, torch.nn.Parameter], tuple[str, torch.nn.Parameter]]:

@@ -31,6 +31,7 @@ def prepare(job: Job, work: Path) -> tuple[list[str], dict[str, Any]]:
         "format": job.format,
         "precision": job.precision,
         "batch_tokens": job.config.batch_tokens,
+        "layers": list(job.config.layers),
     }
     return pairs, model
 

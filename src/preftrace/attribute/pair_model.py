@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from preftrace import artifacts, models
-from preftrace.attribute.capture import Capture, Gradients
+from preftrace.attribute.capture import Capture, Gradients, Observer
 from preftrace.models.logprobs import length_batches
 from preftrace.models.losses import dpo_loss, reward_loss, sft_loss
 from preftrace.models.packing import packed_length
@@ -40,6 +40,7 @@ class PairModel:
         format: prompt format.
         precision: as in `models.load`.
         batch_tokens: padded tokens of one pass.
+        layers: as in `AttributeConfig`.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class PairModel:
         format: str,
         precision: str = "auto",
         batch_tokens: int = 1024,
+        layers: Sequence[str] = (),
     ) -> None:
         self.lm = load_model(checkpoint, loss["kind"], format, precision)
-        self.loss, self.batch_tokens = loss, batch_tokens
+        self.loss, self.batch_tokens, self.layers = loss, batch_tokens, layers
         table = artifacts.read_table(Path(pairs)).to_pylist()
         self.rows = [self._encode(pair) for pair in table]
         key = loss.get("margin")
@@ -65,16 +67,41 @@ class PairModel:
         prompt = prompt_from_json(pair["prompt_json"])
         return models.encode_answers(self.lm.tokenizer, prompt, answers, self.lm.format, self.loss["max_length"])
 
-    def gradients(self, start: int, stop: int, reference: np.ndarray | None) -> Iterator[tuple[list[int], Gradients]]:
-        """Per-pair gradients of pairs start..stop, in batches of like length: (positions from start, gradients)."""
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Matrix -> its shape, of those that influence looks at."""
+        return Capture(self.lm, self.layers).shapes
+
+    def gradients(
+        self,
+        start: int,
+        stop: int,
+        reference: np.ndarray | None,
+        observe: Observer | None = None,
+        *,
+        apart: bool = False,
+    ) -> Iterator[tuple[list[int], Gradients]]:
+        """Per-pair gradients of pairs start..stop, in batches of like length: (positions from start, gradients).
+
+        Args:
+            start: of the pairs.
+            stop: of the pairs.
+            reference: `(stop - start, 2)` log pi_ref of the answers, or None where the loss has no reference.
+            observe: as in `Capture`.
+            apart: each answer's part of the gradient by itself, its prompt too: all chosen answers' first, then the
+                rejected ones'.
+        """
         sides = len(SIDES[self.loss["kind"]])
         lengths = [packed_length(row) for row in self.rows[start:stop]]
-        with Capture(self.lm) as capture:
+        if apart:
+            lengths = [sum(packed_length([row]) for row in rows) for rows in self.rows[start:stop]]
+        with Capture(self.lm, self.layers) as capture:
+            capture.observe = observe
             for batch in length_batches(lengths, self.batch_tokens):
                 rows = [self.rows[start + i][side] for side in range(sides) for i in batch]
                 given = None if reference is None else reference[batch]
                 objective = self._objective(rows, given, self.margins[start:stop][batch])
-                yield batch, capture.gradients(rows, [*range(len(batch))] * sides, objective)
+                groups = range(len(rows)) if apart else [*range(len(batch))] * sides
+                yield batch, capture.gradients(rows, groups, objective)
 
     def _objective(self, rows: list[Encoded], reference: np.ndarray | None, margins: np.ndarray) -> Any:
         """From the values of `rows`, all chosen answers first, to the pairs' losses."""

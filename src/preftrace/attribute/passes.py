@@ -2,13 +2,15 @@
 
 ReferenceWorker   pairs            -> log pi_ref of both answers (the adapter off), once
 QueryWorker       a vertical       -> sum of its items' gradients
+NormsWorker       pairs            -> ||g_k||^2 on every block
 DotsWorker        pairs, vectors   -> g_k . v on every block, ||g_k||^2 (and the gradients, where they are kept)
 SumWorker         pairs, methods   -> sum_i c_i g_i over the shard, the pairs' part of H^-1 grad M
+DotsAndSumsWorker pairs, both      -> the two at once, where lambda is known beforehand
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ class QueryWorker:
         format: prompt format.
         precision: as in `models.load`.
         draw: fields of the `Draw`.
+        layers: as in `AttributeConfig`.
     """
 
     def __init__(
@@ -63,9 +66,10 @@ class QueryWorker:
         format: str,
         precision: str,
         draw: Mapping[str, Any],
+        layers: Sequence[str] = (),
     ) -> None:
         self.lm, self.loss = load_model(checkpoint, loss["kind"], format, precision), loss
-        earlier = None if before is None else Path(before)
+        self.layers, earlier = layers, None if before is None else Path(before)
         self.query = read_query(Path(evaluation), self.lm.tokenizer, format, Draw(**draw), earlier)
 
     def run(self, shard: Shard) -> ShardOutput:
@@ -73,7 +77,7 @@ class QueryWorker:
         items = [self.query.items[i] for i in shard["items"]]
         groups = [i for i, item in enumerate(items) for _ in item.rows]
         objective = self._objective(items, groups)
-        with Capture(self.lm) as capture:
+        with Capture(self.lm, self.layers) as capture:
             rows = [row for item in items for row in item.rows]
             gradients = capture.gradients(rows, groups, objective, self.query.temperature)
         return {"query": {name: value.sum(0).cpu().numpy() for name, value in gradients.items()}}
@@ -112,6 +116,23 @@ class _GradientPass:
             yield batch, {name: value.cpu().numpy() for name, value in gradients.items()}
 
 
+class NormsWorker(_GradientPass):
+    """Squared norms of every pair's gradient: `norms.norm2` `(n, L)`.
+
+    Args:
+        model: arguments of `PairModel`.
+        reference: file of the reference log-probabilities, or None.
+        kept: folder of an earlier pass that wrote the gradients, or None to compute them.
+    """
+
+    def run(self, shard: Shard) -> ShardOutput:
+        """One shard: `index`, `start`, `stop`."""
+        found: dict[int, np.ndarray] = {}
+        for batch, gradients in self.batches(shard):
+            found.update(zip(batch, _norm2(gradients), strict=True))
+        return {"norms": {"norm2": np.stack([found[i] for i in sorted(found)])}}
+
+
 class DotsWorker(_GradientPass):
     """Dot products of every pair's gradient with Q vectors: `dots.query` `(n, L, Q)`, `dots.norm2` `(n, L)`.
 
@@ -129,19 +150,15 @@ class DotsWorker(_GradientPass):
 
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: `index`, `start`, `stop`."""
-        n, blocks = shard["stop"] - shard["start"], sorted(self.vectors)
-        queries = len(self.vectors[blocks[0]])
-        query, norm2 = np.zeros((n, len(blocks), queries)), np.zeros((n, len(blocks)))
+        n = shard["stop"] - shard["start"]
+        query, norm2 = _room(n, self.vectors)
         held: Arrays = {}
         batches: list[list[int]] = []
         for batch, gradients in self.batches(shard):
             batches.append(batch)
-            for column, name in enumerate(blocks):
-                g = gradients[name]
-                query[batch, column] = g @ self.vectors[name].T
-                norm2[batch, column] = np.einsum("nd,nd->n", g, g, dtype=np.float64)
-                if self.keep:
-                    held.setdefault(name, np.empty((n, g.shape[1]), g.dtype))[batch] = g
+            query[batch], norm2[batch] = _query(gradients, self.vectors), _norm2(gradients)
+            for name, g in gradients.items() if self.keep else ():
+                held.setdefault(name, np.empty((n, g.shape[1]), g.dtype))[batch] = g
         output: dict[str, Arrays] = {"dots": {"query": query, "norm2": norm2}}
         if self.keep:
             sizes = np.array([len(batch) for batch in batches])
@@ -170,17 +187,71 @@ class SumWorker(_GradientPass):
 
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: `index`, `start`, `stop`."""
-        dots = read_dots(self.dots, shard["index"], self.totals)
-        parts = [METHODS.load(name).combine(dots, self.damping).pairs for name in self.methods]
-        weights = np.concatenate(parts, axis=2)
-        finite = np.isfinite(dots.norm2).all(1)
+        found = read_dots(self.dots, shard["index"])
+        dots = dots_of(found["query"], found["norm2"], self.totals)
+        weights = _weights(self.methods, dots, self.damping)
         sums: Arrays = {}
         for batch, gradients in self.batches(shard):
-            kept = finite[batch]
-            for column, name in enumerate(sorted(gradients)):
-                part = weights[batch, column][kept].T @ gradients[name][kept]
-                sums[name] = sums[name] + part if name in sums else part
+            _add(sums, gradients, weights[batch], dots.norm2[batch])
         return {"sum": sums}
+
+
+class DotsAndSumsWorker(_GradientPass):
+    """What `DotsWorker` and `SumWorker` give, from one computation of the gradients.
+
+    Args:
+        vectors: a safetensors file, block name -> `(Q, numel)`.
+        methods: names of methods that combine pairs.
+        damping: as in `AttributeConfig`.
+        totals: as in `SumWorker`, of any pairs that stand for all of them.
+        model: arguments of `PairModel`.
+        reference: file of the reference log-probabilities, or None.
+        kept: folder of an earlier pass that wrote the gradients, or None to compute them.
+    """
+
+    def __init__(self, vectors: str, methods: list[str], damping: float, totals: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.vectors, self.totals = (artifacts.read_tensors(Path(path)) for path in (vectors, totals))
+        self.methods, self.damping = methods, damping
+
+    def run(self, shard: Shard) -> ShardOutput:
+        """One shard: `index`, `start`, `stop`."""
+        query, norm2 = _room(shard["stop"] - shard["start"], self.vectors)
+        sums: Arrays = {}
+        for batch, gradients in self.batches(shard):
+            query[batch], norm2[batch] = _query(gradients, self.vectors), _norm2(gradients)
+            dots = dots_of(query[batch], norm2[batch], self.totals)
+            _add(sums, gradients, _weights(self.methods, dots, self.damping), dots.norm2)
+        return {"dots": {"query": query, "norm2": norm2}, "sum": sums}
+
+
+def _room(n: int, vectors: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays for the dot products `(n, L, Q)` and the norms `(n, L)` of n pairs."""
+    return np.zeros((n, len(vectors), len(next(iter(vectors.values()))))), np.zeros((n, len(vectors)))
+
+
+def _query(gradients: Arrays, vectors: Arrays) -> np.ndarray:
+    """`(m, L, Q)` g_kl . v_lq, blocks by name."""
+    return np.stack([gradients[name] @ vectors[name].T for name in sorted(vectors)], axis=1)
+
+
+def _norm2(gradients: Arrays) -> np.ndarray:
+    """`(m, L)` ||g_kl||^2 in float64, blocks by name."""
+    return np.stack([np.einsum("nd,nd->n", g, g, dtype=np.float64) for _, g in sorted(gradients.items())], axis=1)
+
+
+def _weights(methods: Sequence[str], dots: Dots, damping: float) -> np.ndarray:
+    """`(m, L, methods x Q)` coefficients of the pairs."""
+    parts = [METHODS.load(name).combine(dots, damping).pairs for name in methods]
+    return np.concatenate(parts, axis=2)
+
+
+def _add(sums: Arrays, gradients: Arrays, weights: np.ndarray, norm2: np.ndarray) -> None:
+    """Add weights `(m, L, W)` x gradients `(m, numel)` of the pairs that are finite, block name -> `(W, numel)`."""
+    kept = np.isfinite(norm2).all(1)
+    for column, name in enumerate(sorted(gradients)):
+        part = weights[kept, column].T @ gradients[name][kept]
+        sums[name] = sums[name] + part if name in sums else part
 
 
 def _read_batches(folder: Path) -> Iterator[tuple[list[int], Arrays]]:
@@ -191,7 +262,11 @@ def _read_batches(folder: Path) -> Iterator[tuple[list[int], Arrays]]:
         yield batch.tolist(), {name: value[batch] for name, value in held.items()}
 
 
-def read_dots(folder: Path, index: int, totals: Mapping[str, np.ndarray]) -> Dots:
-    """The first pass's numbers of one shard, with the totals over all pairs."""
-    dots = artifacts.read_tensors(shard_folder(folder, index) / "dots.safetensors")
-    return Dots(dots["query"], dots["norm2"], totals["norm2"], totals["size"], int(totals["pairs"][0]))
+def read_dots(folder: Path, index: int) -> Arrays:
+    """What `DotsWorker` found of one shard: `query` `(m, L, Q)`, `norm2` `(m, L)`."""
+    return artifacts.read_tensors(shard_folder(folder, index) / "dots.safetensors")
+
+
+def dots_of(query: np.ndarray, norm2: np.ndarray, totals: Mapping[str, np.ndarray]) -> Dots:
+    """Some pairs' numbers as the methods take them, with the totals over all pairs."""
+    return Dots(query, norm2, totals["norm2"], totals["size"], int(totals["pairs"][0]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from preftrace import artifacts
+from preftrace.errors import ArtifactError
 from preftrace.types import StageRecord
 
 if TYPE_CHECKING:
@@ -29,10 +30,40 @@ class InfluenceScores:
     def frame(self) -> pd.DataFrame:
         """One row for each pair, vertical and method: score, rank (1 = helps most), z, effect_of_removal.
 
+        With the setting `sides`, score_chosen and score_rejected too, which sum to the score.
+
         The baselines that `record.summary["baselines"]` names are among the methods. Their scores have the same sign,
         and units of their own, so that they have no effect of removal.
         """
         frame: pd.DataFrame = artifacts.read_table(self.record.folder / "scores.parquet").to_pandas()
+        return frame
+
+    def layers(self) -> pd.DataFrame:
+        """Each layer's part of the scores: `contribution`, which sums to the score over the layers, and its `share`.
+
+        Of more than 2,000 pairs only those at the two ends of each vertical and method are there.
+
+        Raises:
+            ArtifactError: the stage was made by a version that did not keep it.
+        """
+        path = self.record.folder / "layers.parquet"
+        if not path.is_file():
+            raise ArtifactError(f"{self.record.folder} has no {path.name}: it is of an older version. Attribute again.")
+        frame: pd.DataFrame = artifacts.read_table(path).to_pandas()
+        return frame
+
+    def tokens(self) -> pd.DataFrame:
+        """Each token's part of the score of the pairs that the report shows; the parts of a pair sum to its score.
+
+        Columns: pair_id, vertical, method, side (prompt, chosen, rejected), position in that side, token, part.
+
+        Raises:
+            ArtifactError: the stage kept none (`show_tokens: 0`, or an earlier version).
+        """
+        path = self.record.folder / "tokens.parquet"
+        if not path.is_file():
+            raise ArtifactError(f"{self.record.folder} has no {path.name}: attribute again with show_tokens above 0.")
+        frame: pd.DataFrame = artifacts.read_table(path).to_pandas()
         return frame
 
     def recovery(self) -> pd.DataFrame:
