@@ -200,8 +200,8 @@ def test_a_pair_without_a_finite_gradient_is_missing_and_takes_no_part(run, tmp_
 
     real = pair_model.PairModel.gradients
 
-    def broken(self, start, stop, reference):
-        for batch, gradients in real(self, start, stop, reference):
+    def broken(self, start, stop, *rest, **named):
+        for batch, gradients in real(self, start, stop, *rest, **named):
             for position, i in enumerate(batch):
                 if start + i == 3:
                     for value in gradients.values():
