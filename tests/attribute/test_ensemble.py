@@ -172,6 +172,8 @@ def test_a_study_and_the_api_give_it_beside_the_others(run):
     assert both.record.summary["lambda"] == plain.record.summary["lambda"]
     alone = preftrace.attribute(run, "dpo", methods=("ensemble",))
     np.testing.assert_array_equal(alone.frame().score, frame[frame.method == "ensemble"].score)
+    assert set(alone.frame().method) == {"ensemble"}
+    assert not artifacts.read_table(alone.record.folder / "layers.parquet").num_rows
 
 
 def test_a_stopped_run_goes_on_where_it_was(run, tmp_path, monkeypatch):
@@ -209,3 +211,11 @@ def test_a_stage_that_kept_nothing_is_told_which_setting_to_set(run, tmp_path):
         with pytest.raises(ConfigError, match=f"'ensemble' needs checkpoints .* '{source}'.*keep_checkpoints"):
             table(run, tmp_path / "out", stage, place=place, methods=("ensemble",))
     assert not (tmp_path / "out").exists()
+
+
+def test_beside_a_store_it_is_the_same(run, tmp_path):
+    """The store's own identity is projected; the average is of whole gradients in either mode."""
+    stored, _ = table(run, tmp_path / "out", mode="store", projection=2, methods=("identity", "ensemble"))
+    frame = run.influence("dpo").frame()
+    streamed = frame[frame.method == "ensemble"].set_index("pair_id").score
+    np.testing.assert_allclose(stored.ensemble, streamed[stored.index], rtol=1e-5, atol=1e-7)

@@ -93,7 +93,7 @@ def test_a_message_counts_the_problems_and_names_the_file(write):
         (
             "name: good",
             "name: good\nattribute: {methods: [exact2]}",
-            "line 2: attribute.methods: unknown influence method 'exact2'; known: datainf, ekfac, ensemble, exact, identity",
+            "line 2: attribute.methods: unknown influence method 'exact2'; known: datainf, ekfac, ensemble, exact, ide",
         ),
         (
             "name: good",
