@@ -10,12 +10,13 @@ from typing import Any
 
 from preftrace import artifacts, models
 from preftrace.attribute.config import AttributeConfig
+from preftrace.attribute.trail import check_trail
 from preftrace.engines import Resources
 from preftrace.errors import ArtifactError, DataError
 from preftrace.registry import BASELINES, METHODS
 from preftrace.types import Checkpoint, StageRecord
 
-VERSION = 2
+VERSION = 3
 LOSS_SETTINGS = {
     "sft": ("max_length",),
     "dpo": ("max_length", "beta"),
@@ -43,20 +44,22 @@ def run(
             is a reward stage trained with LoRA: then the pairs and the parameters are the reward model's.
         pairs: folder of the pairs stage.
         evaluations: vertical -> folder of the evaluation of that stage's model.
-        out: where `scores.parquet` and `recovery.parquet` go.
+        out: where `scores.parquet`, `layers.parquet` and `recovery.parquet` go.
         config: settings.
         before: vertical -> folder of the evaluation of the stage it started from, for `query: margin` and `paper`.
         precision: of the model's passes, as in `models.load`; gradients are accumulated in float32 at least.
-        seed: of the draw of query items.
+        seed: of the draws of query items, and of the pairs that give lambda.
         resources: speed only.
 
     Raises:
         ArtifactError: a folder is not what it should be.
         ModelError: the stage has no plain LoRA adapter.
         DataError: no pair was trained on, or there is no evaluation.
+        ConfigError: a method needs checkpoints of the training, and none were kept.
     """
     record, config = _record(stage), config or AttributeConfig()
     source = _source(record)
+    check_trail(config, source)
     if not evaluations:
         raise DataError(f"no evaluation of {stage.name} was given: influence needs at least one vertical's query.")
     earlier = _earlier(stage.name, config, evaluations, before or {})
@@ -70,6 +73,7 @@ def run(
         precision=precision,
         seed=seed,
         resources=resources or Resources(),
+        store=config.store or out.with_name(f"{source.folder.name}.store"),
     )
 
     def make(work: Path) -> Mapping[str, Any]:
@@ -94,6 +98,7 @@ class Job:
         precision: of the model's passes.
         seed: of the draw of query items.
         resources: speed only.
+        store: folder of the source's store, in that mode.
     """
 
     record: StageRecord
@@ -105,6 +110,7 @@ class Job:
     precision: str
     seed: int
     resources: Resources
+    store: Path
 
     @property
     def checkpoint(self) -> Checkpoint:
