@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from preftrace.api import load_pairs as load_pairs
     from preftrace.api import report as report
     from preftrace.api import run as run
+    from preftrace.api import validate as validate
+    from preftrace.attribute.fidelity_result import FidelityResult as FidelityResult
     from preftrace.attribute.scores import InfluenceScores as InfluenceScores
     from preftrace.evaluate.compare import Comparison as Comparison
     from preftrace.evaluate.results import Evaluation as Evaluation
@@ -38,7 +40,11 @@ __version__ = "0.1.0"
 os.environ.setdefault("MKL_CBWR", "AVX2")
 
 _HOME = {
-    "preftrace.api": ("adapt", "align", "attribute", "compare", "doctor", "evaluate", "load_pairs", "report", "run"),
+    "preftrace.api": (
+        *("adapt", "align", "attribute", "compare", "doctor", "evaluate"),
+        *("load_pairs", "report", "run", "validate"),
+    ),
+    "preftrace.attribute.fidelity_result": ("FidelityResult",),
     "preftrace.attribute.scores": ("InfluenceScores",),
     "preftrace.evaluate.compare": ("Comparison",),
     "preftrace.evaluate.results": ("Evaluation",),

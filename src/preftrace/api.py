@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from preftrace import artifacts, preferences
 from preftrace.attribute.config import AttributeConfig
+from preftrace.attribute.fidelity_config import FidelityConfig
+from preftrace.attribute.fidelity_result import FidelityResult
 from preftrace.attribute.scores import InfluenceScores
 from preftrace.config import AdapterConfig
 from preftrace.errors import ConfigError
@@ -221,6 +223,35 @@ def doctor(model: str | Path = "starter", *, adapter: str | Path | None = None, 
     return examine(str(model), None if adapter is None else str(adapter), precision)
 
 
+def validate(
+    run: Run | str | Path,
+    stage: str,
+    out: str | Path | None = None,
+    *,
+    scores: str | Path | None = None,
+    workers: int = 1,
+    **options: Any,
+) -> FidelityResult:
+    """How well the influence of a stage's pairs predicts training it again on other pairs of the same run.
+
+    Args:
+        run: a run, or its folder.
+        stage: a trained stage with influence.
+        out: folder of the results; `RUN/validate/STAGE` by default.
+        scores: folder of the influence; the run's own by default.
+        workers: processes that train side by side; results do not depend on it.
+        options: fields of `FidelityConfig`, such as `subsets` and `remove`.
+    """
+    from preftrace.engines import Resources
+    from preftrace.study.validate import validate_stage
+
+    config = _config(FidelityConfig, options)
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    places = [None if place is None else Path(place) for place in (out, scores)]
+    record = validate_stage(folder, stage, places[0], config, scores=places[1], resources=Resources(workers))
+    return FidelityResult(record)
+
+
 def report(run: Run | str | Path, out: str | Path | None = None) -> Path:
     """Write the HTML report of a run, finished or not, and return its path."""
     from preftrace.report import write
@@ -273,4 +304,3 @@ def parse_options(options: Sequence[str], taken: Sequence[str] = ()) -> dict[str
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError([f"--set {option}: the value is not YAML"]) from error
     return parsed
-

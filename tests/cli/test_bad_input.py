@@ -86,6 +86,12 @@ def other_run(place):
     place.write("run/study.yaml", "name: x\n")
 
 
+def trained_run(place, stage):
+    """A run folder with a study of one stage, and nothing done yet."""
+    other_run(place)
+    place.write("run/study.yaml", f"name: s\nmodel: {place.model}\nstages:\n  {stage}\nverticals:\n  ethics:\n")
+
+
 THREE = "name: s\nseed: -1\nstages:\n  sft: {epoch: 1}\nverticals:\n  ethiks:\n"
 RUN = "run s.yaml --out run"
 GZIPPED = gzip.compress((json.dumps(PAIR) + "\n").encode() * 50)
@@ -356,6 +362,33 @@ CASES = [
     Case("doctor of no model", "doctor nothing", r"no model 'nothing'"),
     Case("doctor with no adapter", "doctor {model} --adapter here", r"the adapter folder here has no adapter_model"),
     Case("doctor in no precision", "doctor {model} --precision int3", r"unknown precision 'int3'; known: auto,"),
+    # validate
+    Case("validate no run", "validate here --stage dpo", r"here is not a run folder", lambda p: p.write("here/x", "x")),
+    Case("validate a run without a study", "validate run --stage dpo", r"in run/study\.yaml:\n  - ", other_run),
+    Case(
+        "validate an unknown stage",
+        "validate run --stage dpo",
+        r"run has no stage 'dpo'; known: sft\.",
+        lambda p: trained_run(p, "sft:"),
+    ),
+    Case(
+        "validate without influence",
+        "validate run --stage sft",
+        r"run/attribute/sft holds no influence of 'sft'\. Run `preftrace attribute run sft` first\.",
+        lambda p: trained_run(p, "sft:"),
+    ),
+    Case(
+        "validate a reward model",
+        "validate run --stage reward",
+        r"'reward' is a reward model, which has no influence of its own: no stage learned from it\.",
+        lambda p: trained_run(p, "reward: {from: base}"),
+    ),
+    Case(
+        "validate with two mistakes",
+        "validate run --stage dpo --fraction 1.5 --subsets 2",
+        r"2 problems:(?=[^$]*subsets: two subsets)(?=[^$]*fraction: .* got 1\.5)",
+        other_run,
+    ),
     # align
     Case(
         "align an unknown kind",
@@ -481,6 +514,8 @@ def test_in_a_real_process_too_and_nothing_is_written(case, place):
         ("align sft starter --out o --seed -1", "seed"),
         ("nonsense", "nonsense"),
         ("attribute a b --top 0", "top"),
+        ("validate a", "stage"),
+        ("validate a --stage dpo --workers 0", "workers"),
     ],
 )
 def test_wrong_options_are_told_by_the_command_line_with_exit_code_2(words, told, place, monkeypatch, capsys):

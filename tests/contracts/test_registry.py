@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from preftrace.align._adapt_job import AdaptConfig
 from preftrace.attribute.config import AttributeConfig
+from preftrace.attribute.fidelity_config import FidelityConfig
 from preftrace.attribute.methods._base import Dots
 from preftrace.config import AdapterConfig, Config
 from preftrace.errors import ConfigError
@@ -38,6 +39,7 @@ CONFIGS = [
     CompareConfig,
     AttributeConfig,
     StudyAttributeConfig,
+    FidelityConfig,
 ]
 
 vertical = pytest.mark.parametrize("name", VERTICALS.names())

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from preftrace import __version__
-from preftrace.cli import adapt, align, attribute, compare, doctor, evaluate, pairs, report, run
+from preftrace.cli import adapt, align, attribute, compare, doctor, evaluate, pairs, report, run, validate
 
 app = typer.Typer(
     name="preftrace",
@@ -40,5 +40,6 @@ app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.add_typer(attribute.app, name="attribute")
+app.command()(validate.validate)
 app.command()(report.report)
 app.command()(doctor.doctor)

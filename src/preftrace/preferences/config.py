@@ -48,6 +48,13 @@ class PreferencesConfig(Config):
         ("fork", "empty", "identical", "duplicate"),
         description="pairs with such a flag are left out; malformed ones always are",
     )
+    plant: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the training pairs whose answers are swapped, drawn by the study's seed and marked in "
+        "meta, to see whether influence finds them",
+    )
     columns: ColumnNames = Field(default_factory=ColumnNames, description="names of the columns, where they differ")
     name: str | None = Field(None, description="Hub or folder: the configuration's name")
     data_dir: str | None = Field(None, description="Hub or folder: the sub-folder, such as harmless-base")

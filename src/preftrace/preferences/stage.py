@@ -9,6 +9,7 @@ from typing import Any, Literal
 from preftrace import artifacts
 from preftrace.errors import ArtifactError
 from preftrace.preferences.config import PreferencesConfig
+from preftrace.preferences.planting import FLIP, plant
 from preftrace.preferences.reading import open_material, pairs_from
 from preftrace.preferences.splitting import flag_counts, keep, reasons
 from preftrace.preferences.tables import pairs_to_table, table_to_pairs
@@ -22,15 +23,15 @@ DROPPED = "dropped.parquet"
 def prepare(config: PreferencesConfig, seed: int, out: Path) -> StageRecord:
     """Make the stage `pairs` at `out`, unless it is there with the same settings and the same data.
 
-    The data is hashed each time and parsed only when the stage has to be made. Without a holdout the seed has no
-    effect and is not part of the identity.
+    The data is hashed each time and parsed only when the stage has to be made. Without a holdout and
+    without planted pairs the seed has no effect and is not part of the identity.
 
     Raises:
         DataError: the data cannot be read, or no pair is left to train on.
         ArtifactError: `out` cannot be written or holds something else.
     """
     material = open_material(config)
-    settings = {"preferences": config.identity(), "seed": seed if config.holdout else None}
+    settings = {"preferences": config.identity(), "seed": seed if config.holdout or config.plant else None}
     spec = artifacts.StageSpec("pairs", "pairs", VERSION, settings, {"source": material.digest})
 
     def make(work: Path) -> Mapping[str, Any]:
@@ -38,6 +39,7 @@ def prepare(config: PreferencesConfig, seed: int, out: Path) -> StageRecord:
 
         pairs = pairs_from(material, config)
         kept = keep(pairs, config, seed)
+        kept = kept._replace(train=plant(kept.train, config.plant, seed))
         used = [(pair, "train") for pair in kept.train] + [(pair, "holdout") for pair in kept.holdout]
         used.sort(key=lambda entry: entry[0].row)
         table = pairs_to_table([pair for pair, _ in used])
@@ -50,6 +52,7 @@ def prepare(config: PreferencesConfig, seed: int, out: Path) -> StageRecord:
             "kept": len(used),
             "train": len(kept.train),
             "holdout": len(kept.holdout),
+            **({"planted": sum(pair.meta.get("planted") == FLIP for pair in kept.train)} if config.plant else {}),
             "flags": flag_counts(pairs),
             "dropped": reasons(kept),
         }
