@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preftrace.report import html
+from preftrace.report import html, shading
 from preftrace.report.view import Row, RunView, pick
 
 TITLE = "Pairs that helped and harmed"
@@ -18,21 +18,28 @@ ORDER = 30
 SHOWN = 3
 
 
-def entry(run: RunView, row: Row) -> dict[str, Any]:
-    """A scored pair with its texts; no texts where the pairs are not there."""
+Tokens = Mapping[tuple[str, str, str], Sequence[Row]]
+"""(pair, vertical, method) -> the pair's tokens with their parts of the score."""
+
+
+def entry(run: RunView, row: Row, tokens: Tokens) -> dict[str, Any]:
+    """A scored pair with its texts, shaded where its tokens are there; no texts where the pairs are not there."""
     pair = run.pairs.get(row["pair_id"], {})
     planted = json.loads(pair.get("meta") or "{}").get("planted")
     texts = {key: pair.get(key, "") for key in ("prompt", "chosen", "rejected")}
-    return {**texts, **row, "planted": planted, "flags": pair.get("flags") or []}
+    shaded = shading.shade(tokens.get((row["pair_id"], row["vertical"], row["method"]), ()))
+    sides = {"chosen": row.get("score_chosen"), "rejected": row.get("score_rejected")}
+    parts = {side: part for side, part in sides.items() if html.known(part)}
+    return {**texts, **row, "planted": planted, "flags": pair.get("flags") or [], "shaded": shaded, "parts": parts}
 
 
-def ranking(run: RunView, method: str, rows: Sequence[Row]) -> dict[str, Any] | None:
+def ranking(run: RunView, method: str, rows: Sequence[Row], tokens: Tokens) -> dict[str, Any] | None:
     """The ends of one method's ranking; None where it could score no pair."""
     ordered = sorted((r for r in rows if not math.isnan(r["score"])), key=lambda r: (r["rank"], r["pair_id"]))
     if not ordered:
         return None
-    helped = [entry(run, r) for r in ordered[:SHOWN] if r["score"] > 0]
-    harmed = [entry(run, r) for r in ordered[::-1][:SHOWN] if r["score"] < 0]
+    helped = [entry(run, r, tokens) for r in ordered[:SHOWN] if r["score"] > 0]
+    harmed = [entry(run, r, tokens) for r in ordered[::-1][:SHOWN] if r["score"] < 0]
     return {
         "method": method,
         "pairs": len(ordered),
@@ -46,14 +53,16 @@ def block(run: RunView, stage: str) -> dict[str, Any]:
     """What the template shows of one stage."""
     record = run.attributed[stage]
     scores = run.table(f"attribute/{stage}/scores.parquet")
+    tokens = shading.by_pair(run.table(f"attribute/{stage}/tokens.parquet"))
     queries = record.summary["queries"]
     verticals = []
     for vertical in dict.fromkeys(row["vertical"] for row in scores):
         rows = pick(scores, vertical=vertical)
-        found = [ranking(run, m, pick(rows, method=m)) for m in record.summary["methods"]]
+        found = [ranking(run, m, pick(rows, method=m), tokens) for m in record.summary["methods"]]
         rankings = [r for r in found if r]
         verticals.append({"name": vertical, "query": queries.get(vertical, {}), "rankings": rankings})
-    return {"stage": stage, "through": record.summary.get("through"), "verticals": verticals}
+    through = record.summary.get("through")
+    return {"stage": stage, "through": through, "verticals": verticals, "shaded": bool(tokens)}
 
 
 def render(run: RunView) -> str:
@@ -61,4 +70,6 @@ def render(run: RunView) -> str:
     if not run.attributed:
         return ""
     checked = any(run.table(f"attribute/{stage}/recovery.parquet") for stage in run.attributed)
-    return html.render("influence.html", blocks=[block(run, stage) for stage in run.attributed], checked=checked)
+    blocks = [block(run, stage) for stage in run.attributed]
+    legend = any(b["shaded"] for b in blocks)
+    return html.render("influence.html", blocks=blocks, checked=checked, legend=legend)
