@@ -117,7 +117,7 @@ def test_a_side_is_the_gradient_through_its_answer_alone(trained, tiny_run, tmp_
         size = float(sum(g.norm() * v.norm() for g, v in products.values()))
         wanted = -float(sum(g @ v for g, v in products.values()))
         # Llama's norms go through float32 whatever the weights are.
-        assert abs(wanted) > 1e-3 * size and found[3, 0, side] == pytest.approx(wanted, abs=1e-6 * size)
+        assert abs(wanted) > 1e-4 * size and found[3, 0, side] == pytest.approx(wanted, abs=1e-6 * size)
 
 
 def test_the_tokens_parts_add_up_to_the_score(scored):
@@ -251,7 +251,10 @@ def test_the_stage_keeps_tokens_by_default_and_sides_where_asked(tiny_run, tmp_p
     both = apart.frame()
     own = both[both.method.isin(METHODS) & both.score.notna()]
     error = (own.score_chosen + own.score_rejected - own.score).abs()
-    assert (error <= 1e-5 * (own.score_chosen.abs() + own.score_rejected.abs()) + 1e-12).all()
+    size = (
+        own[["score_chosen", "score_rejected"]].abs().max(axis=1).groupby([own.vertical, own.method]).transform("max")
+    )
+    assert (error / size).max() < 1e-5 and (own.score_rejected.abs() / size).max() > 0.1
     rest = both[(both.method == "length") | both.score.isna()]
     assert len(rest) and rest.score_chosen.isna().all() and rest.score_rejected.isna().all()
     with pytest.raises(ArtifactError, match="show_tokens above 0"):
