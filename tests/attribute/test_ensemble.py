@@ -32,10 +32,10 @@ stages:
   sft: {{batch_size: 4, learning_rate: 0.01, warmup: 0, keep_checkpoints: 1}}
   reward: {{from: sft, batch_size: 4, learning_rate: 0.01, keep_checkpoints: 2}}
   ppo: {{rollouts: 4, batch_size: 4, max_new_tokens: 6, learning_rate: 0.01, kl_coef: 0.2}}
-  dpo: {{from: sft, beta: 0.1, batch_size: 4, learning_rate: 0.01, keep_checkpoints: 2}}
+  dpo: {{from: sft, beta: 0.1, batch_size: 4, learning_rate: 0.01, warmup: 0, keep_checkpoints: 2}}
 verticals:
   ethics: {{limit: 4, max_new_tokens: 6, batch_size: 2}}
-attribute: {{methods: [identity, datainf, ensemble], baselines: []}}
+attribute: {{methods: [identity, datainf, ensemble], baselines: [], show_tokens: 0}}
 """
 
 
@@ -50,7 +50,7 @@ def table(run, out, stage="dpo", place=None, precision="auto", **options):
     """Scores, a column a method, and the record."""
     folder = (place or run.folder / "align") / stage
     evaluations = find_evaluations(run.folder / "evaluate" / stage)
-    config = AttributeConfig(baselines=(), **options)
+    config = AttributeConfig(baselines=(), show_tokens=0, **options)
     record = attribute_stage(folder, run.folder / "pairs", evaluations, out, config, precision=precision)
     frame = artifacts.read_table(record.folder / "scores.parquet").to_pandas()
     return frame.pivot(index="pair_id", columns="method", values="score"), record

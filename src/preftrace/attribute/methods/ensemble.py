@@ -26,4 +26,5 @@ def weights(rates: Sequence[float]) -> np.ndarray:
         rates: learning rates, at least 0, not all 0.
     """
     eta = np.asarray(rates, dtype=np.float64)
-    return eta / eta.sum()
+    shares: np.ndarray = eta / eta.sum()
+    return shares
