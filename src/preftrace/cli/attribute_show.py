@@ -87,7 +87,9 @@ def print_pairs(title: str, frame: pd.DataFrame, note: str) -> None:
         typer.echo(f"{title}: no scores; {note}")
         return
     columns = ("pair", "score", "z", "if removed", "prompt", "chosen", "rejected")
-    table = Table(*columns, title=escape(title), expand=True)
+    table = Table(title=escape(title), expand=True)
+    for name in columns:
+        table.add_column(name, no_wrap=name not in columns[4:])
     for row in frame.to_dict("records"):
         numbers = (f"{row['score']:+.3g}", f"{row['z']:+.1f}", f"{row['effect_of_removal']:+.2g}")
         table.add_row(escape(row["pair_id"]), *numbers, *(escape(clip(row[key])) for key in columns[4:]))
