@@ -1,4 +1,4 @@
-"""Pair gradients of the DPO loss against their floor, and how exact they are. On the CPU.
+"""Pair gradients of the DPO loss against their floor, influence from them, and how exact both are. On the CPU.
 
     python benchmarks/attribution.py --pairs FILE                    # prints a table
     python benchmarks/attribution.py --pairs FILE --json found.json  # and writes all numbers
@@ -11,8 +11,15 @@ from the left. The model is the starter's (SmolLM2-135M), float32, with LoRA r=8
 **The pass**: every pair's gradient, its dot products with five queries and its squared norm, matrix by matrix, as the
 influence stage computes them. Both have the reference's log-probabilities beforehand. They take turns in one process
 after one of each that is not counted; `ratio_to_floor` is median pass / median floor, `five_over_one` the pass with
-five queries over the pass with one. `max_rel_err` is the largest relative error (Frobenius norm) of any matrix of the
-first pairs against autograd.
+five queries over the pass with one, `bf16_over_float32` the pass in bfloat16 over that in float32, with the lowest rank
+correlation of its dot products. `max_rel_err` is the largest relative error (Frobenius norm) of any matrix of any pair
+against autograd.
+
+**Scores** (`_scores.py`): DataInf of five queries by the streaming passes and through a store, both with the loading of
+the model, against the loop as its authors write it, which has it loaded: `speedup_streaming`, `speedup_store`;
+`second_query_share` is five other queries over the finished store, over the building of it.
+**Growth** (`_growth.py`): on a small model, the peak memory of 1,600 pairs over that of 400, less 1, in both modes, and
+an int8 store's bytes over a bf16 one's, with the share of 100 pairs of highest score that they have in common.
 """
 
 from __future__ import annotations
@@ -21,166 +28,121 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import _growth
+import _scores
 import torch
 from _machine import circumstances, clocked, write
+from _pairs import QUERIES, Ground
+from scipy.stats import spearmanr
 
-from preftrace import models, preferences
+from preftrace import models, progress
 from preftrace.attribute.capture import Capture
-from preftrace.config import AdapterConfig
-from preftrace.models import adapters
-from preftrace.models.logprobs import length_batches
-from preftrace.models.lora import lora_layers
-from preftrace.models.losses import dpo_loss
 from preftrace.models.packing import packed_length
-from preftrace.models.prompts import Encoded
-from preftrace.types import Checkpoint
 
-BETA, QUERIES, MAX_LENGTH = 0.1, 5, 256
 SIZES = (1, 2, 4, 8)
-CHECKED = 3
-"""Pairs whose gradients are compared with autograd's."""
+KEYS = (
+    "ratio_to_floor",
+    "five_over_one",
+    "bf16_over_float32",
+    "bf16_spearman",
+    "max_rel_err",
+    "speedup_streaming",
+    "speedup_store",
+    "second_query_share",
+    "streaming_max_rel_err",
+    "store_spearman",
+    "rss_growth_streaming",
+    "rss_growth_store",
+    "int8_bytes_ratio",
+    "int8_top100_overlap",
+)
 
 
-class Bench:
-    """The model, the pairs as rows, and both sides of the comparison."""
+def floor(ground: Ground, size: int) -> None:
+    """Forward and backward of all pairs, as one writes it with PEFT."""
+    trained = ground.trained().values()
+    for weight in trained:
+        weight.requires_grad_(True)
+    order = sorted(range(len(ground.rows)), key=lambda i: -packed_length(ground.rows[i]))
+    for at in range(0, len(order), size):
+        batch = order[at : at + size]
+        rows = [ground.rows[i][side] for side in (0, 1) for i in batch]
+        ground.objective(batch)(ground.plain(rows)).sum().backward()
+    for weight in trained:
+        weight.requires_grad_(False)
+        weight.grad = None
 
-    def __init__(self, asked: argparse.Namespace) -> None:
-        lm = models.load(Checkpoint(asked.model), merge=True, device="cpu", precision="float32")
-        self.lm = replace(lm, model=adapters.attach(lm.model, AdapterConfig(), 0).eval())
-        draw = torch.Generator().manual_seed(0)
-        for layer in lora_layers(self.lm):
-            layer.b.data.copy_(0.01 * torch.randn(layer.b.shape, generator=draw))
-        settings = preferences.PreferencesConfig(source=asked.source, path=asked.pairs)
-        self.rows: list[tuple[Encoded, ...]] = []
-        for pair in preferences.read_pairs(settings):
-            row = models.encode_answers(lm.tokenizer, pair.prompt, [pair.chosen, pair.rejected], "raw", MAX_LENGTH)
-            if max(len(side.prompt_ids) + len(side.answer_ids) for side in row) <= MAX_LENGTH:
-                self.rows.append(row)
-            if len(self.rows) == asked.count:
-                break
-        flat = [side for row in self.rows for side in row]
-        with self.lm.model.disable_adapter():
-            self.reference = models.completion_logprobs(self.lm, flat).reshape(-1, 2)
-        with Capture(self.lm) as capture:
-            shapes = capture.shapes
-        rng = np.random.default_rng(0)
-        self.queries = {
-            name: rng.standard_normal((QUERIES, int(np.prod(shape))), dtype=np.float32)
-            for name, shape in shapes.items()
-        }
 
-    def objective(self, batch: Sequence[int]) -> Any:
-        """From the log-probabilities of chosen answers, then rejected ones, to the pairs' losses."""
-        reference, n = torch.as_tensor(self.reference[list(batch)]), len(batch)
-
-        def losses(values: torch.Tensor) -> torch.Tensor:
-            ref = reference.to(values.dtype)
-            return dpo_loss(values[:n], values[n:], ref[:, 0], ref[:, 1], BETA)
-
-        return losses
-
-    def dots(self, tokens: int, queries: int = QUERIES) -> np.ndarray:
-        """Every pair's dot products `(n, L, Q + 1)`; the last is its squared norm."""
-        vectors = {name: value[:queries] for name, value in self.queries.items()}
-        found = np.zeros((len(self.rows), len(vectors), queries + 1))
-        with Capture(self.lm) as capture:
-            for batch in length_batches([packed_length(row) for row in self.rows], tokens):
-                rows = [self.rows[i][side] for side in (0, 1) for i in batch]
-                gradients = capture.gradients(rows, [*range(len(batch))] * 2, self.objective(batch))
-                for column, name in enumerate(sorted(vectors)):
-                    g = gradients[name].numpy()
-                    found[batch, column, :queries] = g @ vectors[name].T
-                    found[batch, column, queries] = np.einsum("nd,nd->n", g, g, dtype=np.float64)
-        return found
-
-    def floor(self, size: int) -> None:
-        """Forward and backward of all pairs, as one writes it with PEFT."""
-        trained = [p for layer in lora_layers(self.lm) for p in (layer.a, layer.b)]
-        for weight in trained:
-            weight.requires_grad_(True)
-        order = sorted(range(len(self.rows)), key=lambda i: -packed_length(self.rows[i]))
-        for at in range(0, len(order), size):
-            batch = order[at : at + size]
-            rows = [self.rows[i][side] for side in (0, 1) for i in batch]
-            self.objective(batch)(self.plain(rows)).sum().backward()
-        for weight in trained:
-            weight.requires_grad_(False)
-            weight.grad = None
-
-    def plain(self, rows: Sequence[Encoded]) -> torch.Tensor:
-        """Log-probability of every row's answer, from full logits."""
-        width = max(len(row.prompt_ids) + len(row.answer_ids) for row in rows)
-        ids = torch.full((len(rows), width), self.lm.pad_id)
-        mask, answer = torch.zeros_like(ids), torch.zeros_like(ids)
-        for i, row in enumerate(rows):
-            whole = row.prompt_ids + row.answer_ids
-            ids[i, : len(whole)] = torch.tensor(whole)
-            mask[i, : len(whole)] = 1
-            answer[i, len(row.prompt_ids) : len(whole)] = 1
-        logits = self.lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-        flat = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-        return -(flat.reshape(len(rows), -1) * answer[:, 1:]).sum(1)
-
-    def largest_error(self) -> float:
-        """Of the first pairs' gradients, matrix by matrix, against autograd on the pair alone."""
-        named = {f"{la.name}.lora_{s}.weight": w for la in lora_layers(self.lm) for s, w in (("A", la.a), ("B", la.b))}
-        batch = [*range(min(CHECKED, len(self.rows)))]
-        rows = [self.rows[i][side] for side in (0, 1) for i in batch]
-        with Capture(self.lm) as capture:
-            found = capture.gradients(rows, batch * 2, self.objective(batch))
-        worst = 0.0
+def largest_error(ground: Ground, pairs: int) -> float:
+    """Of the first pairs' gradients, matrix by matrix, against autograd on the pair alone."""
+    named, worst = ground.trained(), 0.0
+    for i in range(min(pairs, len(ground.rows))):
+        with Capture(ground.lm) as capture:
+            found = capture.gradients(list(ground.rows[i]), [0, 0], ground.objective([i]))
         for weight in named.values():
             weight.requires_grad_(True)
-        for i in batch:
-            loss = self.objective([i])(self.plain(self.rows[i])).sum()
-            for name, exact in zip(named, torch.autograd.grad(loss, list(named.values())), strict=True):
-                error = (found[name][i] - exact.flatten()).norm() / exact.norm()
-                worst = max(worst, float(error))
+        loss = ground.objective([i])(ground.plain(ground.rows[i])).sum()
+        for name, exact in zip(named, torch.autograd.grad(loss, list(named.values())), strict=True):
+            worst = max(worst, float((found[name][0] - exact.flatten()).norm() / exact.norm()))
         for weight in named.values():
             weight.requires_grad_(False)
-        return worst
+    return worst
 
 
-def measure(asked: argparse.Namespace) -> dict[str, Any]:
+def gradients(asked: argparse.Namespace, ground: Ground) -> dict[str, Any]:
     """Floors and passes in turns."""
-    bench = Bench(asked)
-    tried = {size: clocked(lambda size=size: bench.floor(size))[0] for size in (SIZES[0], *SIZES)}
+    tried = {size: clocked(lambda size=size: floor(ground, size))[0] for size in (SIZES[0], *SIZES)}
     best = min(tried, key=lambda size: tried[size])
-    bench.dots(asked.batch_tokens)
-    seconds: dict[str, list[float]] = {"floor": [], "five": [], "one": []}
+    low = models.load(ground.checkpoint, device="cpu", precision="bfloat16")
+    tokens = asked.batch_tokens
+    turns = {
+        "floor": lambda: floor(ground, best),
+        "five": lambda: ground.dots(tokens),
+        "one": lambda: ground.dots(tokens, 1),
+        "bf16": lambda: ground.dots(tokens, lm=low),
+    }
+    ground.dots(tokens)
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    found: dict[str, Any] = {}
     for _ in range(asked.rounds):
-        seconds["floor"].append(clocked(lambda: bench.floor(best))[0])
-        seconds["five"].append(clocked(lambda: bench.dots(asked.batch_tokens))[0])
-        seconds["one"].append(clocked(lambda: bench.dots(asked.batch_tokens, 1))[0])
-    middle = {side: statistics.median(found) for side, found in seconds.items()}
-    pairs = len(bench.rows)
+        for name, turn in turns.items():
+            took, found[name] = clocked(turn)
+            seconds[name].append(took)
+    middle = {side: statistics.median(taken) for side, taken in seconds.items()}
+    pairs = len(ground.rows)
     return {
         "ratio_to_floor": middle["five"] / middle["floor"],
         "five_over_one": middle["five"] / middle["one"],
-        "max_rel_err": bench.largest_error(),
+        "bf16_over_float32": middle["bf16"] / middle["five"],
+        "bf16_spearman": agreement(found["bf16"], found["five"]),
+        "max_rel_err": largest_error(ground, pairs),
         "pairs_per_second": {"floor": pairs / middle["floor"], "pass": pairs / middle["five"]},
         "seconds_of_all_rounds": seconds,
         "floor_batch_sizes_tried": tried,
         "pairs": pairs,
         "tokens": {
-            "floor": sum(len(side.prompt_ids) + len(side.answer_ids) for row in bench.rows for side in row),
-            "pass": sum(packed_length(row) for row in bench.rows),
+            "floor": sum(len(side.prompt_ids) + len(side.answer_ids) for row in ground.rows for side in row),
+            "pass": sum(packed_length(row) for row in ground.rows),
         },
         "batch_tokens": asked.batch_tokens,
     }
 
 
+def agreement(one: Any, other: Any) -> float:
+    """The lowest rank correlation of a query's dot products, summed over matrices."""
+    return min(float(spearmanr(one[..., q].sum(1), other[..., q].sum(1))[0]) for q in range(QUERIES))
+
+
 def show(found: dict[str, Any]) -> None:
     """Print the table."""
-    for side in ("floor", "pass"):
+    for side in ("floor", "pass") if "tokens" in found else ():
         print(f"{side:6}{found['tokens'][side]:8} tokens{found['pairs_per_second'][side]:8.2f} pairs a second")
-    for key in ("ratio_to_floor", "five_over_one", "max_rel_err"):
-        print(f"{key:16} {found[key]:.3g}")
+    for key in KEYS:
+        if key in found:
+            print(f"{key:22} {found[key]:.3g}")
 
 
 def main(words: Sequence[str]) -> int:
@@ -192,13 +154,31 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--count", type=int, default=64, help="pairs")
     parser.add_argument("--rounds", type=int, default=3, help="floors and passes that are timed")
     parser.add_argument("--batch-tokens", type=int, default=1024, help="as in attribute.batch_tokens")
+    parser.add_argument("--parts", nargs="+", choices=("gradients", "scores", "growth"), help="of the benchmark (all)")
+    parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args(words)
+    progress.quiet = True
+    if asked.peak_of:
+        print(_growth.peak(asked.peak_of[0], int(asked.peak_of[1])))
+        return 0
     asked.source = "starter" if asked.pairs is None else "hh"
     asked.pairs = None if asked.pairs is None else str(asked.pairs)
-    found = circumstances(__file__, words) | measure(asked)
+    found = circumstances(__file__, words) | measure(asked, asked.parts or ("gradients", "scores", "growth"))
     show(found)
     write(found, asked.json)
     return 0
+
+
+def measure(asked: argparse.Namespace, parts: Sequence[str]) -> dict[str, Any]:
+    """All numbers of the parts that are asked for."""
+    found: dict[str, Any] = {}
+    if "growth" in parts:
+        found |= _growth.measured(__file__)
+    if "gradients" in parts or "scores" in parts:
+        ground = Ground(asked)
+        found |= gradients(asked, ground) if "gradients" in parts else {}
+        found |= _scores.compared(ground, asked.batch_tokens) if "scores" in parts else {}
+    return found
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from preftrace.attribute.influence import run as attribute_stage
 from preftrace.attribute.store import Store
 from preftrace.engines._base import Resources
 from preftrace.errors import ArtifactError
-from preftrace.evaluate.compare import find_evaluations
 
 METHODS = ("identity", "datainf")
+VERTICALS = ("ethics", "stereotypes", "truthfulness")
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def small_parts(monkeypatch):
 def scored(tiny_run, tmp_path):
     def run(stage="dpo", name="out", resources=None, **settings):
         config = AttributeConfig(**{"methods": METHODS, "baselines": (), "query_items": 4, **settings})
-        evaluations = find_evaluations(tiny_run.folder, stage)
+        evaluations = {v: tiny_run.folder / "evaluate" / stage / v for v in VERTICALS}
         out, pairs = tmp_path / name / stage, tiny_run.folder / "pairs"
         record = attribute_stage(
             tiny_run.folder / "align" / stage, pairs, evaluations, out, config, resources=resources
@@ -73,8 +73,8 @@ def test_fewer_bytes_keep_the_order(scored):
 
 
 def test_norms_are_those_of_the_whole_gradients_whatever_is_kept(scored, tmp_path):
-    whole, _ = scored(name="a", mode="store", projection=0, store_dtype="float32")
-    small, _ = scored(name="b", mode="store", projection=2, store_dtype="int8")
+    scored(name="a", mode="store", projection=0, store_dtype="float32")
+    scored(name="b", mode="store", projection=2, store_dtype="int8")
     stores = [Store(artifacts.read_record(tmp_path / n / "dpo.store")) for n in "ab"]
     np.testing.assert_array_equal(stores[0].norm2, stores[1].norm2)
     name = next(iter(stores[0].shapes))
@@ -97,7 +97,7 @@ def test_factors_are_the_moments_of_the_tokens_that_have_a_gradient(scored, tmp_
 def test_a_second_query_loads_no_model(scored, monkeypatch):
     scored(mode="store")
     monkeypatch.setattr(store_build, "PairModel", None)
-    _, frame = scored(name="../" + "out", mode="store", damping=0.5)
+    _, frame = scored(mode="store", damping=0.5)
     assert np.isfinite(arrays(frame, "datainf")).all()
 
 
@@ -108,7 +108,7 @@ def test_a_named_store_of_something_else_is_refused_and_named(scored, tmp_path):
     scored(name="again", mode="store", store=place, methods=("identity",))  # the same pairs and model: used
     with pytest.raises(ArtifactError, match=r"projection \(16 there, 4 asked for\)"):
         scored(name="other", mode="store", store=place, projection=4)
-    with pytest.raises(ArtifactError, match=r"the model.*loss"):
+    with pytest.raises(ArtifactError, match=r"loss.kind \(dpo there, sft asked for\).*the model"):
         scored("sft", name="third", mode="store", store=place)
     assert {p: p.read_bytes() for p in place.rglob("*") if p.is_file()} == before
 
