@@ -195,3 +195,41 @@ def test_two_workers_give_the_same_numbers(done, tiny_run, scores, tmp_path):
     other = preftrace.validate(tiny_run, "dpo", tmp_path / "v", scores=scores, workers=2, **SMALL)
     np.testing.assert_allclose(other.values().value, done.values().value, atol=1e-6)
     assert other.frame().equals(done.frame())
+
+
+THROUGH = """\
+name: tiny
+model: {model}
+preferences: {{source: starter, limit: 12}}
+adapter: {{r: 2, alpha: 4}}
+stages:
+  reward: {{from: base, batch_size: 4, learning_rate: 0.01}}
+  ppo: {{from: base, rollouts: 4, batch_size: 4, max_new_tokens: 6, learning_rate: 0.01, kl_coef: 0.2}}
+verticals:
+  ethics: {{limit: 4, max_new_tokens: 6, batch_size: 2}}
+  truthfulness: {{limit: 3, batch_size: 2}}
+"""
+
+
+@pytest.mark.slow
+def test_ppo_is_validated_through_its_reward_model_and_the_metric_by_the_policy(tiny_folder, tmp_path):
+    (tmp_path / "s.yaml").write_text(THROUGH.format(model=tiny_folder))
+    run = preftrace.run(tmp_path / "s.yaml", tmp_path / "run")
+    found = preftrace.validate(run, "ppo", subsets=3, remove=0, metric=True)
+    assert found.record.summary["trained_again"] == "reward"
+    values = found.values()
+    assert len(values) == 4 * 2 * 2 and values.value.notna().all()
+    trust = values[values.measure == "trust"].set_index(["subset", "vertical"]).value
+    for vertical in ("ethics", "truthfulness"):
+        own = run.evaluation("ppo", vertical).record.summary["trust"]["value"]
+        assert trust["all", vertical] == pytest.approx(own) and trust.xs(vertical, level=1).nunique() > 1
+    target = open_target(run.folder, "ppo")
+    ids = [pair.id for pair in run.pairs()]
+    again = retrain.retrain(target, target.queries(), ids, tmp_path / "again", metric=True)
+    whole = values[values.subset == "all"].set_index(["vertical", "measure"]).value
+    summed = (
+        artifacts.read_table(again.folder / retrain.VALUES).to_pandas().groupby(["vertical", "measure"]).value.sum()
+    )
+    np.testing.assert_allclose(summed, whole[summed.index], atol=1e-6)
+    with pytest.raises(ArtifactError, match="'reward' is a reward model.*: validate ppo, which learned from it"):
+        preftrace.validate(run, "reward")
