@@ -44,6 +44,7 @@ CONFIGS = [
 
 vertical = pytest.mark.parametrize("name", VERTICALS.names())
 method = pytest.mark.parametrize("name", METHODS.names())
+combining = pytest.mark.parametrize("name", [n for n in METHODS.names() if hasattr(METHODS.load(n), "combine")])
 
 
 def test_the_registry_finds_what_the_first_release_has():
@@ -182,6 +183,13 @@ def test_more_probability_on_the_trustworthy_options_is_more_trust(name):
 
 
 @method
+def test_a_method_inverts_a_block_or_looks_along_the_training(name):
+    """The latter is made from gradient dot products at several checkpoints, so that it has no inverse of one model."""
+    module = METHODS.load(name)
+    assert callable(getattr(module, "invert", None)) != getattr(module, "CHECKPOINTS", False)
+
+
+@combining
 def test_a_methods_combination_has_the_shapes_of_its_blocks(name):
     """3 pairs, 2 blocks of which the second has no gradient at all, 4 queries."""
     rng = np.random.default_rng(0)
