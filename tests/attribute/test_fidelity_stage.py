@@ -231,5 +231,5 @@ def test_ppo_is_validated_through_its_reward_model_and_the_metric_by_the_policy(
         artifacts.read_table(again.folder / retrain.VALUES).to_pandas().groupby(["vertical", "measure"]).value.sum()
     )
     np.testing.assert_allclose(summed, whole[summed.index], atol=1e-6)
-    with pytest.raises(ArtifactError, match="'reward' is a reward model.*: validate ppo, which learned from it"):
+    with pytest.raises(ArtifactError, match=r"'reward' is a reward model.*: validate ppo, which learned from it"):
         preftrace.validate(run, "reward")

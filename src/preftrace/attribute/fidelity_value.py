@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,26 +65,40 @@ class QueryValues:
         """
         fields = {"model": checkpoint.model, "adapters": checkpoint.adapters}
         lm = load_model(fields, self.loss["kind"], self.format, self.precision)
-        return [part for name, query in self.queries.items() for part in self._parts(lm, name, query)]
+        return [
+            Part(name, item.item_id, value)
+            for name, query in self.queries.items()
+            for item, value in zip(query.items, item_values(lm, query, self.loss), strict=True)
+        ]
 
-    def _parts(self, lm: models.LanguageModel, name: str, query: Query) -> list[Part]:
-        rows = [row for item in query.items for row in item.rows]
-        values, found, start = torch.from_numpy(self._values(lm, query, rows)), [], 0
-        for item in query.items:
-            objective = OBJECTIVES[query.kind]([0] * len(item.rows), item.weights)
-            value = objective(values[start : start + len(item.rows)])
-            found.append(Part(name, item.item_id, float(value[0]) / query.divisor))
-            start += len(item.rows)
-        return found
 
-    def _values(self, lm: models.LanguageModel, query: Query, rows: list[models.Encoded]) -> np.ndarray:
-        """What the objective is a function of, `(N,)`: rewards, log-probabilities, or beta times log-ratios."""
-        if isinstance(lm, models.RewardModel):
-            return models.row_rewards(lm, rows)
-        values = models.completion_logprobs(lm, rows, temperature=query.temperature)
-        if query.kind != "paper" or self.loss["kind"] != "dpo":
-            return values
-        with lm.model.disable_adapter():
-            reference = models.completion_logprobs(lm, rows, temperature=query.temperature)
-        ratios: np.ndarray = self.loss["beta"] * (values - reference)
-        return ratios
+def item_values(lm: models.LanguageModel, query: Query, loss: Mapping[str, Any]) -> list[float]:
+    """What each item of a query adds to M_v at a model, by forward passes; M_v is the sum.
+
+    Args:
+        lm: a language model, or a reward model where the query is of a reward model's parameters.
+        query: of one vertical.
+        loss: the pair loss of the stage: its `kind`, and `beta` for dpo.
+    """
+    rows = [row for item in query.items for row in item.rows]
+    values, found, start = torch.from_numpy(_row_values(lm, query, loss, rows)), [], 0
+    for item in query.items:
+        objective = OBJECTIVES[query.kind]([0] * len(item.rows), item.weights)
+        found.append(float(objective(values[start : start + len(item.rows)])[0]) / query.divisor)
+        start += len(item.rows)
+    return found
+
+
+def _row_values(
+    lm: models.LanguageModel, query: Query, loss: Mapping[str, Any], rows: list[models.Encoded]
+) -> np.ndarray:
+    """What the objective is a function of, `(N,)`: rewards, log-probabilities, or beta times log-ratios."""
+    if isinstance(lm, models.RewardModel):
+        return models.row_rewards(lm, rows)
+    values = models.completion_logprobs(lm, rows, temperature=query.temperature)
+    if query.kind != "paper" or loss["kind"] != "dpo":
+        return values
+    with lm.model.disable_adapter():
+        reference = models.completion_logprobs(lm, rows, temperature=query.temperature)
+    ratios: np.ndarray = loss["beta"] * (values - reference)
+    return ratios
