@@ -84,7 +84,7 @@ def print_pairs(title: str, frame: pd.DataFrame, note: str) -> None:
     from preftrace.cli.pairs import escape
 
     if frame.score.isna().all():
-        typer.echo(f"{title}: no scores; {note}")
+        typer.echo(f"{title}: no scores; {note or 'none of its pairs could be scored'}")
         return
     columns = ("pair", "score", "z", "if removed", "prompt", "chosen", "rejected")
     table = Table(title=escape(title), expand=True)
