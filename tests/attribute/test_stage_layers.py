@@ -18,7 +18,7 @@ KEY = ["pair_id", "vertical", "method"]
 
 def again(run, out, resources=None, **options):
     evaluations = find_evaluations(run.folder / "evaluate" / "dpo")
-    config = AttributeConfig(baselines=(), **options)
+    config = AttributeConfig(baselines=(), show_tokens=0, **options)
     stage = run.folder / "align" / "dpo"
     return InfluenceScores(attribute_stage(stage, run.folder / "pairs", evaluations, out, config, resources=resources))
 
@@ -57,6 +57,7 @@ def test_a_pilot_saves_a_pass_and_its_lambda_is_in_the_record(tiny_run, tmp_path
     assert not list((tmp_path / "out").glob("_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_with_a_pilot_two_workers_give_the_scores_of_one(tiny_run, tmp_path):
     one, two = (again(tiny_run, tmp_path / str(n), Resources(n), pilot=4, cache_gb=0).frame() for n in (1, 2))

@@ -67,9 +67,9 @@ class PairModel:
         prompt = prompt_from_json(pair["prompt_json"])
         return models.encode_answers(self.lm.tokenizer, prompt, answers, self.lm.format, self.loss["max_length"])
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, tuple[int, int]]:
         """Matrix -> its shape, of those that influence looks at."""
-        return Capture(self.lm, self.layers).shapes
+        return {name: (a, b) for name, (a, b) in Capture(self.lm, self.layers).shapes.items()}
 
     def gradients(
         self,

@@ -172,9 +172,11 @@ class Passes:
             exact = pilot.add_up(sizes, self._norms())
             # How much disk there is must not change the scores: lambda is the drawn pairs' here too.
             used = pilot.add_up(sizes, pilot.take(self._norms(), drawn)) if drawn else exact
+            if not summing:
+                return _First(used, exact, {})
             dots = str(self.work / "_dots")
             init = {**own, "dots": dots, "totals": self._totals(used), **given, "kept": dots if keep else None}
-            sums = self._map("SumWorker", init, "_sums", "curvature") if summing else []
+            sums = self._map("SumWorker", init, "_sums", "curvature")
         # A pair's coefficient is its part of a mean over as many pairs as gave lambda; the mean is over all of them.
         factor = int(used["pairs"][0]) / max(int(exact["pairs"][0]), 1)
         return _First(used, exact, {block: value * factor for block, value in _added(sums).items()})
