@@ -195,7 +195,7 @@ def prepare(folder: Path, asked: argparse.Namespace) -> preftrace.Run:
         store_dtype="float32",
         show_tokens=0,
     )
-    for stage in STAGES.values():
+    for stage in (STAGES[loss] for loss in asked.losses):
         evaluations = {}
         for rule in RULES:
             config = evaluate.configure("truthfulness", {"source": "truthfulqa", "path": str(folder / f"{rule}.json")})
