@@ -32,7 +32,7 @@ def decode(parts: Mapping[str, np.ndarray]) -> np.ndarray:
         return from_bf16(values)
     if values.dtype == np.int8:
         with np.errstate(invalid="ignore"):  # 0 x infinity is how a row that is not finite becomes NaN
-            return values.astype(np.float32) * from_bf16(parts["scales"])[:, None]
+            return np.asarray(values.astype(np.float32) * from_bf16(parts["scales"])[:, None])
     return values
 
 

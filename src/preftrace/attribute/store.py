@@ -86,7 +86,7 @@ class Store:
 
 def differences(record: StageRecord, spec: artifacts.StageSpec) -> list[str]:
     """What a store was made from otherwise than is asked for, in words; empty where it is the same."""
-    there, asked = record.config | dict(record.inputs), dict(spec.config) | dict(spec.inputs)
+    there, asked = {**record.config, **record.inputs}, {**spec.config, **spec.inputs}
     named = {"stage": "the model", "pairs": "the pairs"}
     found = []
     for key in sorted(set(there) | set(asked)):
