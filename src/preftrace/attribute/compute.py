@@ -67,9 +67,7 @@ def make(job: Job, work: Path) -> dict[str, Any]:
     }
 
 
-def _scored(
-    job: Job, model: Mapping[str, Any], pairs: int, work: Path, vectors: Mapping[str, np.ndarray]
-) -> Scored:
+def _scored(job: Job, model: Mapping[str, Any], pairs: int, work: Path, vectors: Mapping[str, np.ndarray]) -> Scored:
     """Scores of the methods that look at the finished model, and their directions in `DIRECTIONS`."""
     config = ensemble.at_end(job.config)
     if config.mode == "streaming":
@@ -136,8 +134,7 @@ def _direction(job: Job, work: Path, name: str, checkpoint: Checkpoint, tokenize
     batches = [{"items": sorted(batch)} for batch in _item_batches(sizes, job.config.batch_tokens)]
     init = {
         "checkpoint": asdict(checkpoint),
-        "evaluation": str(folder),
-        "before": None if before is None else str(before),
+        "evaluations": [str(place) for place in (folder, before) if place is not None],
         "loss": job.loss,
         "format": job.format,
         "precision": job.precision,

@@ -48,8 +48,7 @@ class QueryWorker:
 
     Args:
         checkpoint: fields of the `Checkpoint` whose parameters the query is a function of.
-        evaluation: folder of the vertical's evaluation.
-        before: the same of the stage before, or None.
+        evaluations: folder of the vertical's evaluation, and, where the query looks back, of the same before.
         loss: as in `PairModel`.
         format: prompt format.
         precision: as in `models.load`.
@@ -60,8 +59,7 @@ class QueryWorker:
     def __init__(
         self,
         checkpoint: Mapping[str, Any],
-        evaluation: str,
-        before: str | None,
+        evaluations: Sequence[str],
         loss: Mapping[str, Any],
         format: str,
         precision: str,
@@ -69,8 +67,8 @@ class QueryWorker:
         layers: Sequence[str] = (),
     ) -> None:
         self.lm, self.loss = load_model(checkpoint, loss["kind"], format, precision), loss
-        self.layers, earlier = layers, None if before is None else Path(before)
-        self.query = read_query(Path(evaluation), self.lm.tokenizer, format, Draw(**draw), earlier)
+        self.layers, (folder, *before) = layers, map(Path, evaluations)
+        self.query = read_query(folder, self.lm.tokenizer, format, Draw(**draw), *before)
 
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: positions `items` in the query's items; computed as one batch."""
