@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from preftrace.cli._options import parse_options
+
 
 def align(
     kind: Annotated[str, typer.Argument(help="kind of stage: sft, reward, ppo, rloo or dpo")],
@@ -36,7 +38,7 @@ def align(
         limit=limit,
         format=format,
         seed=seed,
-        **api.parse_options(options or [], taken),
+        **parse_options(options or [], taken),
     )
     if as_json:
         typer.echo(json.dumps({"folder": str(record.folder), **record.summary}, indent=2))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preftrace.cli._options import parse_options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -35,13 +37,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
 ) -> None:
     """Evaluate a model and print every measure with its 95% interval. What is there already is not run again."""
-    from preftrace import api, models
+    from preftrace import models
     from preftrace.engines import Resources
     from preftrace.evaluate.runner import run
     from preftrace.registry import VERTICALS
 
     names = vertical or VERTICALS.names()
-    given = {"source": source, "path": path, "limit": limit, **api.parse_options(option or [])}
+    given = {"source": source, "path": path, "limit": limit, **parse_options(option or [])}
     configs = _configs(names, given, format)
     checkpoint = models.resolve_checkpoint(model)
     digest = models.checkpoint_hash(checkpoint)
