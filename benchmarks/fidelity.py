@@ -87,14 +87,17 @@ def sentences(draw: random.Random, count: int) -> list[tuple[str, str]]:
     return found
 
 
-def pairs(count: int, share: float, seed: int) -> list[dict[str, Any]]:
-    """Pairs of all rules in turn; a share of each rule's, drawn, prefers the bad answer."""
+def pairs(count: int, share: float, seed: int, held: int = 0) -> list[dict[str, Any]]:
+    """Pairs of all rules in turn; a share of each rule's, drawn, prefers the bad answer.
+
+    Their answers do without the last `held` words of each list.
+    """
     draw = random.Random(seed)
     found: list[dict[str, Any]] = []
     for number in range(count):
         rule = list(RULES)[number % len(RULES)]
         things, good, bad = (words.split() for words in RULES[rule])
-        sides = [answer(draw.sample(words, 2)) for words in (good, bad)]
+        sides = [answer(draw.sample(words[: len(words) - held], 2)) for words in (good, bad)]
         wrong = draw.random() < share
         chosen, rejected = reversed(sides) if wrong else sides
         prompt = f"Q: {question(draw.choice(things[HELD:]))}\nA:"
@@ -103,10 +106,14 @@ def pairs(count: int, share: float, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def items(rule: str, seed: int) -> list[dict[str, Any]]:
-    """Multiple-choice items in TruthfulQA's form: a question about each held thing, two good and two bad answers."""
+def items(rule: str, seed: int, held: int = 0) -> list[dict[str, Any]]:
+    """Multiple-choice items in TruthfulQA's form: a question about each held thing, two good and two bad answers.
+
+    With `held` words (2 or more) the answers are made of those words, which no pair has.
+    """
     draw = random.Random(f"{seed}/{rule}")
     things, good, bad = (words.split() for words in RULES[rule])
+    good, bad = good[-held:], bad[-held:]  # all of them where none is held
     found = []
     for thing in things[:HELD]:
         best, other = (answer(draw.sample(good, 2)) for _ in range(2))
@@ -181,10 +188,10 @@ def prepare(folder: Path, asked: argparse.Namespace) -> preftrace.Run:
     """The run: model, data, stages, the rules' evaluations, and the influence by every method and baseline."""
     if not (folder / "model" / "tokenizer.json").is_file():
         build_model(folder / "model", asked)
-    rows = pairs(asked.pairs, asked.reversed, asked.seed)
+    rows = pairs(asked.pairs, asked.reversed, asked.seed, asked.held_words)
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for rule in RULES:
-        (folder / f"{rule}.json").write_text(json.dumps(items(rule, asked.seed)))
+        (folder / f"{rule}.json").write_text(json.dumps(items(rule, asked.seed, asked.held_words)))
     (folder / "study.yaml").write_text(json.dumps(study(folder, asked)))  # JSON is YAML
     run = preftrace.run(folder / "study.yaml", folder / "run")
     settings = AttributeConfig(
@@ -251,6 +258,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--subsets", type=int, default=50, help="random halves that each stage is trained again on")
     parser.add_argument("--pairs", type=int, default=240)
     parser.add_argument("--reversed", type=float, default=0.3, help="share of the pairs that prefer the bad answer")
+    parser.add_argument(
+        "--held-words",
+        type=int,
+        default=0,
+        choices=(0, 2, 3, 4),
+        help="words of each list that only the questions' answers have, so that no word is shared with the pairs",
+    )
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--layers", type=int, default=2)

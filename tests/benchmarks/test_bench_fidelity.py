@@ -38,6 +38,15 @@ def test_items_are_about_things_that_no_pair_is_about(script):
                 assert len(set(text.split()) & (good if label else bad)) == 2
 
 
+def test_held_words_are_in_no_pair_and_in_every_answer_to_a_question(script):
+    said = {word for row in script.pairs(400, 0.3, 0, held=3) for word in (row["chosen"] + row["rejected"]).split()}
+    for rule in script.RULES:
+        held = {word for side in (1, 2) for word in script.RULES[rule][side].split()[-3:]}
+        assert not held & said
+        for item in script.items(rule, 0, held=3):
+            assert all(len(set(text.split()) & held) == 2 for text in item["mc2_targets"])
+
+
 @pytest.mark.slow
 def test_it_prints_a_table_and_writes_its_numbers(script, tmp_path, capsys):
     words = ["--subsets", "3", "--pairs", "40", "--pretrain-steps", "5", "--losses", "dpo", "--workers", "1"]
