@@ -94,7 +94,8 @@ def largest_error(ground: Ground, pairs: int) -> float:
 
 def gradients(asked: argparse.Namespace, ground: Ground) -> dict[str, Any]:
     """Floors and passes in turns."""
-    tried = {size: clocked(lambda size=size: floor(ground, size))[0] for size in (SIZES[0], *SIZES)}
+    sizes = asked.sizes
+    tried = {size: clocked(lambda size=size: floor(ground, size))[0] for size in (sizes[0], *sizes)}
     best = min(tried, key=lambda size: tried[size])
     low = models.load(ground.checkpoint, device="cpu", precision="bfloat16")
     tokens = asked.batch_tokens
@@ -153,7 +154,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--model", default="starter", help="starter, a Hub id or a folder")
     parser.add_argument("--count", type=int, default=64, help="pairs")
     parser.add_argument("--rounds", type=int, default=3, help="floors and passes that are timed")
-    parser.add_argument("--batch-tokens", type=int, default=1024, help="as in attribute.batch_tokens")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="batch sizes of the floor that are tried")
+    parser.add_argument("--batch-tokens", type=int, default=768, help="as in attribute.batch_tokens")
     parser.add_argument("--parts", nargs="+", choices=("gradients", "scores", "growth"), help="of the benchmark (all)")
     parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args(words)

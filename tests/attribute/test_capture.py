@@ -126,3 +126,21 @@ def test_texts_have_very_different_lengths():
     """Or padding would not have been tested."""
     sizes = [len(p) + len(c) for p, c, _ in TEXTS]
     assert max(sizes) > 2 * min(sizes)
+
+
+def test_the_adapter_is_folded_in_while_it_captures_and_the_weights_come_back_as_they_were(lm64):
+    from preftrace.models.lora import lora_layers
+
+    modules = [layer.module for layer in lora_layers(lm64)]
+    before = [module.base_layer.weight.data for module in modules]
+    chosen, _ = rows(lm64)
+    plain = models.answer_logprobs(lm64, chosen).detach()
+    with Capture(lm64):
+        assert all(module.merged for module in modules)
+        assert (modules[0].base_layer.weight != before[0]).any()
+        torch.testing.assert_close(models.answer_logprobs(lm64, chosen).detach(), plain, rtol=1e-10, atol=1e-10)
+    assert not any(module.merged for module in modules)
+    assert all(module.base_layer.weight.data is not None for module in modules)
+    for module, weight in zip(modules, before, strict=True):
+        assert module.base_layer.weight.data.data_ptr() == weight.data_ptr()
+    torch.testing.assert_close(models.answer_logprobs(lm64, chosen).detach(), plain, rtol=0, atol=0)

@@ -5,7 +5,8 @@ For y = W x + s B A x, an example's gradient needs only the module's input x_t a
     dB = s sum_t delta_t (A x_t)^T        dA = s sum_t (B^T delta_t) x_t^T
 
 summed over the rows of the example (a pair has two). One backward of the *sum* of the examples' objectives gives every
-delta, since no example's objective depends on another's rows. No weight needs a gradient of its own.
+delta, since no example's objective depends on another's rows. No weight needs a gradient of its own, so that the
+adapter is folded into the weights meanwhile.
 
 A reward model's head, r = w . h at a row's last token, is trained whole: dw = sum_rows delta h.
 
@@ -23,7 +24,7 @@ import torch
 from preftrace.attribute.layers import lowest, select
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
-from preftrace.models.lora import LoraLayer, lora_layers, trained_head
+from preftrace.models.lora import LoraLayer, folded, lora_layers, trained_head
 from preftrace.models.packing import Packed, keys_of, pack, shares_prompts
 from preftrace.models.prompts import Encoded
 from preftrace.models.reward import HEAD, RewardModel, rewards
@@ -56,6 +57,7 @@ class Capture:
     def __init__(self, lm: LanguageModel, layers: Sequence[str] = ()) -> None:
         self.lm = lm
         every, head = lora_layers(lm), trained_head(lm)
+        self._folded = folded(lm, every)
         names = select([layer.name for layer in every] + ([] if head is None else [HEAD]), layers)
         self.layers = [layer for layer in every if layer.name in names]
         self.head = head if HEAD in names else None
@@ -71,6 +73,7 @@ class Capture:
 
     def __enter__(self) -> Capture:
         shares_prompts(self.lm)  # found out before there are hooks
+        self._folded.__enter__()
         self._handles = [layer.module.register_forward_hook(self._forward_hook(layer)) for layer in self.layers]
         self._handles.append(self._entry())
         if self.head is not None:
@@ -82,6 +85,7 @@ class Capture:
     ) -> None:
         for handle in self._handles:
             handle.remove()
+        self._folded.__exit__(kind, error, trace)
 
     def gradients(
         self,

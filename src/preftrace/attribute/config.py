@@ -61,7 +61,7 @@ class AttributeConfig(Config):
         "report; 0: none",
     )
     damping: float = Field(0.1, gt=0, description="lambda of a block = damping x mean squared gradient entry")
-    batch_tokens: int = Field(1024, ge=1, description="padded tokens in one forward and backward pass")
+    batch_tokens: int = Field(768, ge=1, description="padded tokens in one forward and backward pass")
     cache_gb: float = Field(
         8.0, ge=0, description="keep pair gradients on disk while the stage runs if they all fit in this; 0: recompute"
     )

@@ -50,7 +50,7 @@ class PairModel:
         loss: Mapping[str, Any],
         format: str,
         precision: str = "auto",
-        batch_tokens: int = 1024,
+        batch_tokens: int = 768,
         layers: Sequence[str] = (),
     ) -> None:
         self.lm = load_model(checkpoint, loss["kind"], format, precision)

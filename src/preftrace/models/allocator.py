@@ -12,7 +12,8 @@ import sys
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 """Parameters of `mallopt` (malloc.h)."""
-LARGEST = 2**31 - 1
+NEVER = -1
+"""As a threshold: freed memory is never given back (mallopt(3))."""
 ROOM = 64 * 2**20
 """Bytes by which the heap grows at least."""
 
@@ -26,4 +27,4 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    return all(mallopt(name, value) for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, LARGEST), (TOP_PAD, ROOM)))
+    return all(mallopt(name, value) for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (TOP_PAD, ROOM)))

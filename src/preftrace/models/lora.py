@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +11,9 @@ import torch
 from preftrace.errors import ModelError
 from preftrace.models.loading import LanguageModel
 from preftrace.models.reward import RewardModel
+
+WHOLE = ("float32", "float64")
+"""Precisions in which W + s B A holds all of the adapter."""
 
 
 class LoraLayer(NamedTuple):
@@ -73,6 +78,34 @@ def lora_layers(lm: LanguageModel) -> list[LoraLayer]:
         what = f"a LoRA variant in {odd[0]}" if odd else f"{extra} tensors that are not A or B of a linear module"
         raise ModelError(f"the adapter has {what}; influence is defined here for plain LoRA on linear modules")
     return layers
+
+
+@contextmanager
+def folded(lm: LanguageModel, layers: Sequence[LoraLayer]) -> Iterator[None]:
+    """Inside, W + s B A stands in the place of every W, so that a module is one product forward and one backward.
+
+    For passes that form the gradients of A and B from the modules' inputs and outputs. It takes a second copy of the
+    adapted weights. Nothing is done where a weight is of low precision, in which the adapter would be lost by
+    rounding, or is not a plain one (quantised). Afterwards every weight is the tensor that it was.
+    """
+    modules: list[Any] = [layer.module for layer in layers if lm.precision in WHOLE and _is_plain(layer.module)]
+    before = [module.get_base_layer().weight.data for module in modules]
+    for module in modules:
+        (adapter,) = module.active_adapters
+        weight = module.get_base_layer().weight
+        weight.data = weight.data + module.get_delta_weight(adapter).to(weight.dtype)
+        module.merged_adapters = [adapter]
+    try:
+        yield
+    finally:
+        for module, weight in zip(modules, before, strict=True):
+            module.get_base_layer().weight.data = weight
+            module.merged_adapters = []
+
+
+def _is_plain(module: Any) -> bool:
+    weight = getattr(module.get_base_layer(), "weight", None)
+    return type(weight) is torch.nn.Parameter and weight.dtype in (torch.float32, torch.float64)
 
 
 def _layer(name: str, module: Any, adapter: str) -> LoraLayer:
