@@ -55,6 +55,7 @@ class PairModel:
     ) -> None:
         self.lm = load_model(checkpoint, loss["kind"], format, precision)
         self.loss, self.batch_tokens, self.layers = loss, batch_tokens, layers
+        self._capture: Capture | None = None
         table = artifacts.read_table(Path(pairs)).to_pylist()
         self.rows = [self._encode(pair) for pair in table]
         key = loss.get("margin")
@@ -94,14 +95,21 @@ class PairModel:
         lengths = [packed_length(row) for row in self.rows[start:stop]]
         if apart:
             lengths = [sum(packed_length([row]) for row in rows) for rows in self.rows[start:stop]]
-        with Capture(self.lm, self.layers) as capture:
-            capture.observe = observe
-            for batch in length_batches(lengths, self.batch_tokens):
-                rows = [self.rows[start + i][side] for side in range(sides) for i in batch]
-                given = None if reference is None else reference[batch]
-                objective = self._objective(rows, given, self.margins[start:stop][batch])
-                groups = range(len(rows)) if apart else [*range(len(batch))] * sides
-                yield batch, capture.gradients(rows, groups, objective)
+        capture = self._captured()
+        capture.observe = observe
+        for batch in length_batches(lengths, self.batch_tokens):
+            rows = [self.rows[start + i][side] for side in range(sides) for i in batch]
+            given = None if reference is None else reference[batch]
+            objective = self._objective(rows, given, self.margins[start:stop][batch])
+            groups = range(len(rows)) if apart else [*range(len(batch))] * sides
+            yield batch, capture.gradients(rows, groups, objective)
+
+    def _captured(self) -> Capture:
+        """Entered once and for good: folding the adapter into the weights takes as long as a few gradients."""
+        if self._capture is None:
+            self._capture = Capture(self.lm, self.layers)
+            self._capture.__enter__()
+        return self._capture
 
     def _objective(self, rows: list[Encoded], reference: np.ndarray | None, margins: np.ndarray) -> Any:
         """From the values of `rows`, all chosen answers first, to the pairs' losses."""
