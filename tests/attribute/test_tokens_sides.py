@@ -14,7 +14,7 @@ from preftrace import artifacts, models
 from preftrace.attribute import tokens
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.influence import run as attribute_stage
-from preftrace.attribute.pair_model import PairModel
+from preftrace.attribute.pair_model import PairModel, load_model
 from preftrace.attribute.sides import add_sides, side_scores
 from preftrace.attribute.streaming import DIRECTIONS, Passes
 from preftrace.attribute.tokens import TokenWorker, ends, pieces, token_table
@@ -156,7 +156,7 @@ def test_a_tokens_part_is_the_loss_s_slope_where_the_weights_move_at_its_place_a
     passes.score(vectors)
     worker = TokenWorker(model, passes.reference(), str(tmp_path / DIRECTIONS), ["identity"])
     found = worker.parts(5, [0])
-    lm, rows = worker.pairs.lm, worker.pairs.rows[5]
+    lm, rows = load_model(trained["dpo"], "dpo", "raw", "float64"), worker.pairs.rows[5]
     reference = torch.from_numpy(worker.reference(5, 6)[0])
     values, slopes = [], []
     for row in rows:

@@ -30,7 +30,7 @@ def load_model(checkpoint: Mapping[str, Any], kind: str, format: str, precision:
 
 
 class PairModel:
-    """A stage's model, its pairs as tokens, and its loss.
+    """A stage's model, its pairs as tokens, and its loss. Once it has given gradients, `lm` is good for nothing else.
 
     Args:
         checkpoint: fields of the stage's `Checkpoint`.
