@@ -135,7 +135,7 @@ CASES = [
     Case(
         "unknown method",
         RUN,
-        r"line 3: attribute\.methods: unknown influence method 'magic'; known: datainf, identity",
+        r"line 3: attribute\.methods: unknown influence method 'magic'; known: datainf, ekfac, .*, identity",
         lambda p: p.study_with("stages:", "attribute: {methods: [magic]}\nstages:"),
     ),
     Case(
