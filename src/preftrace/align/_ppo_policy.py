@@ -58,7 +58,8 @@ class Policy:
         self.adapter = [parameter for parameter in self.lm.model.parameters() if parameter.requires_grad]
         groups = [
             {"params": self.adapter, "rate": job.config.rate(job.adapter), "weight_decay": job.config.weight_decay},
-            {"params": list(self.head.parameters()), "rate": job.config.value_learning_rate, "weight_decay": 0.0},
+            {"params": [self.head.weight], "rate": job.config.value_learning_rate, "weight_decay": 0.0},
+            {"params": [self.head.bias], "rate": 0.1 * job.config.value_learning_rate, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups)
 
