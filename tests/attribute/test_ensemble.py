@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from preftrace.attribute.pair_model import PairModel
 from preftrace.attribute.queries import Draw, read_query
 from preftrace.errors import ConfigError
 from preftrace.evaluate.compare import find_evaluations
-from preftrace.models.kept import write_rates
+from preftrace.models.kept import CURVES
 from preftrace.models.lora import lora_layers, trained_head
 from preftrace.models.losses import dpo_loss, reward_loss, sft_loss
 
@@ -97,9 +98,10 @@ def test_it_equals_a_loop_over_the_checkpoints_by_autograd(run, tmp_path, stage,
     beta = (record.summary["through"] or {}).get("beta")
     kept = models.read_kept(run.folder / "align" / kind)
     assert len(kept) == (2 if kind == "sft" else 3)
-    total = sum(k.rate for k in kept)
+    curve = artifacts.read_table(run.folder / "align" / kind / CURVES)["learning_rate"].to_pylist()
+    ends = [0, *(k.step for k in kept)]
     wanted = dict.fromkeys((pair.id for pair in run.pairs()), 0.0)
-    for _, rate, checkpoint in kept:
+    for i, (_, _, checkpoint) in enumerate(kept):
         load = models.load_reward if kind == "reward" else models.load
         lm = load(checkpoint, precision="float64")
         most = None if beta is None else 512
@@ -109,7 +111,7 @@ def test_it_equals_a_loop_over_the_checkpoints_by_autograd(run, tmp_path, stage,
         v = gradient(lm, lambda lm=lm, query=query: measure(lm, query))
         for pair in run.pairs():
             g = gradient(lm, lambda lm=lm, pair=pair: loss(lm, kind, pair))
-            wanted[pair.id] -= rate / total * (g @ v)
+            wanted[pair.id] -= sum(curve[ends[i] : ends[i + 1]]) / sum(curve) * (g @ v)
     size = max(abs(value) for value in wanted.values())
     assert size > 0
     assert all(abs(found.ensemble[i] - value) <= 1e-5 * size for i, value in wanted.items())
@@ -131,7 +133,7 @@ def with_one_kept(run, out, rates):
     forgetting(run, out, "dpo")
     end = models.read_checkpoint(out / "dpo")
     models.write_checkpoint(out / "dpo" / "checkpoints" / "1", end, within=out)
-    write_rates(out / "dpo", rates)
+    artifacts.write_table(out / "dpo" / CURVES, pa.table({"step": list(rates), "learning_rate": list(rates.values())}))
     return out
 
 

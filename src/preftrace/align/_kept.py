@@ -6,16 +6,13 @@ one that goes on from an earlier save writes the same bytes again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from preftrace import models
 from preftrace.align._config import PairConfig, StageConfig
 from preftrace.align._job import Job
 from preftrace.errors import ConfigError
-from preftrace.models.kept import kept_folder, write_rates
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from preftrace.models.kept import kept_folder
 
 
 def kept_steps(config: StageConfig, total: int) -> tuple[int, ...]:
@@ -42,11 +39,3 @@ def keep(job: Job, model: Any, step: int) -> None:
     work, final = kept_folder(job.work, step), kept_folder(job.final, step)
     adapters.save_adapter(model, work / "adapter")
     models.write_checkpoint(work, job.ending(final / "adapter"), final, job.final.parent)
-
-
-def keep_rates(job: Job, curves: pa.Table) -> None:
-    """Write the learning rates of the kept steps and of the last, where any are kept."""
-    steps = kept_steps(job.config, curves.num_rows)
-    if steps:
-        rates = dict(zip(curves["step"].to_pylist(), curves["learning_rate"].to_pylist(), strict=True))
-        write_rates(job.work, {step: rates[step] for step in (*steps, curves.num_rows)})

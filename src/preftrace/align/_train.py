@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from preftrace import artifacts, models, progress
-from preftrace.align import _kept
 from preftrace.align._job import Job
 from preftrace.registry import STAGES
 from preftrace.types import Checkpoint
@@ -46,7 +45,6 @@ def run(settings: Mapping[str, Any]) -> dict[str, Any]:
     lm = models.load(job.checkpoint, job.format, merge=True, precision=precision)
     fitted, counts, holdout = stage.train(job, lm)
     artifacts.write_table(job.work / "curves.parquet", fitted.curves)
-    _kept.keep_rates(job, fitted.curves)
     if job.adapter.method == "lora":
         adapters.save_adapter(fitted.lm.model, job.work / "adapter")
         end = job.ending(job.final / "adapter")

@@ -37,7 +37,7 @@ def average(
     """Weighted mean over the kept checkpoints and the finished model of -grad M . grad loss, `(n, Q)`.
 
     Each checkpoint's working files lie in a folder of its own, so that a killed run goes on where it was. A checkpoint
-    whose learning rate was 0 has no part in it and is passed over.
+    that only steps of rate 0 led to has no part in it and is passed over.
 
     Args:
         job: the stage; its source has kept checkpoints.
@@ -60,7 +60,7 @@ def average(
         passes = Passes(there, pairs, config, folder, name, job.resources)
         return passes.score(directions(checkpoint, folder)).scores[METHOD]
 
-    shares = zip(weights([k.rate for k in kept]), kept, strict=True)
+    shares = zip(weights([k.rates for k in kept]), kept, strict=True)
     terms = [share * term(k.step, k.checkpoint) for share, k in shares if share > 0]
     total: np.ndarray = np.sum(terms, axis=0)
     return total

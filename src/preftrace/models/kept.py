@@ -1,12 +1,11 @@
 """Checkpoints that a stage kept from the middle of its training. Imports no torch.
 
-checkpoints/<step>/        an adapter and its checkpoint.json, as the finished stage has them
-checkpoints/rates.json     the learning rate of each of these steps, and of the last one
+checkpoints/<step>/    an adapter and its checkpoint.json, as the finished stage has them
+curves.parquet         the learning rate of every step
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from preftrace.models.checkpoints import read_checkpoint
 from preftrace.types import Checkpoint
 
 FOLDER = "checkpoints"
-RATES = "rates.json"
+CURVES = "curves.parquet"
 
 
 class Kept(NamedTuple):
@@ -23,12 +22,12 @@ class Kept(NamedTuple):
 
     Attributes:
         step: after how many steps.
-        rate: the learning rate of the step that led there.
+        rates: sum of the learning rates of the steps since the checkpoint before, or since the start.
         checkpoint: the model.
     """
 
     step: int
-    rate: float
+    rates: float
     checkpoint: Checkpoint
 
 
@@ -37,21 +36,20 @@ def kept_folder(stage: Path, step: int) -> Path:
     return stage / FOLDER / str(step)
 
 
-def write_rates(stage: Path, rates: Mapping[int, float]) -> None:
-    """Write step -> learning rate, of the kept steps and of the last."""
-    rows = [{"step": step, "learning_rate": rate} for step, rate in sorted(rates.items())]
-    artifacts.write_json(stage / FOLDER / RATES, rows)
-
-
 def read_kept(stage: Path) -> list[Kept]:
     """What a finished stage kept, in the order of its training, its finished model last; empty where it kept nothing.
 
     Raises:
         ModelError: an adapter is gone.
     """
-    path = stage / FOLDER / RATES
-    if not path.is_file():
+    folders = {int(path.name): path for path in (stage / FOLDER).glob("*") if path.name.isdecimal()}
+    if not folders:
         return []
-    rates = {row["step"]: row["learning_rate"] for row in artifacts.read_json(path)}
-    folders = {step: kept_folder(stage, step) for step in rates} | {max(rates): stage}
-    return [Kept(step, rates[step], read_checkpoint(folder)) for step, folder in folders.items()]
+    curves = artifacts.read_table(stage / CURVES).to_pydict()
+    rates = dict(zip(curves["step"], curves["learning_rate"], strict=True))
+    folders[max(rates)] = stage
+    steps = sorted(folders)
+    return [
+        Kept(step, sum(rate for at, rate in rates.items() if before < at <= step), read_checkpoint(folders[step]))
+        for before, step in zip([0, *steps], steps, strict=False)
+    ]
