@@ -10,6 +10,7 @@ from typing import Any
 
 from preftrace import artifacts, models
 from preftrace.attribute.config import AttributeConfig
+from preftrace.attribute.layer_check import check_layers
 from preftrace.attribute.trail import check_trail
 from preftrace.engines import Resources
 from preftrace.errors import ArtifactError, DataError
@@ -55,11 +56,13 @@ def run(
         ArtifactError: a folder is not what it should be.
         ModelError: the stage has no plain LoRA adapter.
         DataError: no pair was trained on, or there is no evaluation.
-        ConfigError: a method needs checkpoints of the training, and none were kept.
+        ConfigError: a method needs checkpoints of the training, and none were kept; or a pattern of `layers` names
+            nothing that the stage's adapter is on.
     """
     record, config = _record(stage), config or AttributeConfig()
     source = _source(record)
     check_trail(config, source)
+    check_layers(config, source)
     if not evaluations:
         raise DataError(f"no evaluation of {stage.name} was given: influence needs at least one vertical's query.")
     earlier = _earlier(stage.name, config, evaluations, before or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 ADAPTER_NAME = "default"
+TENSORS = "adapter_model.safetensors"
+_TENSOR = re.compile(r"base_model\.model\.(.+?)(?:\.lora_[AB])?\.weight")
 
 
 def lora_config(adapter: AdapterConfig, head: str = "") -> Any:
@@ -67,13 +70,28 @@ def write_adapter(folder: Path, tensors: Mapping[str, np.ndarray], peft_settings
         tensors: the adapter's tensors under PEFT's names.
         peft_settings: PEFT's settings of the adapter.
     """
-    artifacts.write_tensors(folder / "adapter_model.safetensors", dict(sorted(tensors.items())))
+    artifacts.write_tensors(folder / TENSORS, dict(sorted(tensors.items())))
     settings = peft_settings.to_dict()
     settings.update(inference_mode=True, base_model_name_or_path=None, revision=None)
     plain = {name: sorted(value) if isinstance(value, set) else value for name, value in sorted(settings.items())}
     if isinstance(plain["target_modules"], list):
         plain["target_modules"] = sorted(plain["target_modules"])
     artifacts.write_json(folder / "adapter_config.json", plain)
+
+
+def adapted_modules(folder: Path) -> list[str]:
+    """Modules of the starting model that an adapter is on or that are saved with it, sorted; its tensors are not read.
+
+    Args:
+        folder: of the adapter. No names where it has no file of the form that `write_adapter` writes.
+    """
+    from safetensors import safe_open
+
+    if not (folder / TENSORS).is_file():
+        return []
+    with safe_open(folder / TENSORS, "numpy") as file:
+        found = [_TENSOR.fullmatch(name) for name in file.keys()]  # noqa: SIM118
+    return sorted({match[1] for match in found if match})
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
