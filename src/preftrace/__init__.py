@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from preftrace.api import adapt as adapt
     from preftrace.api import align as align
     from preftrace.api import attribute as attribute
+    from preftrace.api import attribute_adapted as attribute_adapted
     from preftrace.api import compare as compare
     from preftrace.api import doctor as doctor
     from preftrace.api import evaluate as evaluate
@@ -41,7 +42,7 @@ os.environ.setdefault("MKL_CBWR", "AVX2")
 
 _HOME = {
     "preftrace.api": (
-        *("adapt", "align", "attribute", "compare", "doctor", "evaluate"),
+        *("adapt", "align", "attribute", "attribute_adapted", "compare", "doctor", "evaluate"),
         *("load_pairs", "report", "run", "validate"),
     ),
     "preftrace.attribute.fidelity_result": ("FidelityResult",),

@@ -6,19 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from preftrace import artifacts, preferences
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.fidelity_config import FidelityConfig
 from preftrace.attribute.fidelity_result import FidelityResult
 from preftrace.attribute.scores import InfluenceScores
 from preftrace.config import AdapterConfig
-from preftrace.errors import ConfigError
 from preftrace.evaluate.compare import CompareConfig, Comparison, compare_stage, find_evaluations, load_comparisons
 from preftrace.evaluate.results import Evaluation
-from preftrace.preferences import PreferencesConfig
-from preftrace.study.config import describe
+from preftrace.study.options import read_config, read_preferences
 from preftrace.study.results import Run
 from preftrace.types import Pair, StageRecord
 
@@ -55,7 +51,7 @@ def load_pairs(path: str | None = None, source: str | None = None, **options: An
         source: `hh`, `columns`, `messages` or `starter`; guessed from the data where None.
         options: other fields of `PreferencesConfig`.
     """
-    return preferences.read_pairs(_preferences(path, source, options))
+    return preferences.read_pairs(read_preferences(path, source, options))
 
 
 def align(
@@ -91,10 +87,10 @@ def align(
     from preftrace.align import run as train_stage
     from preftrace.registry import STAGES
 
-    config = _config(STAGES.load(kind).Config, options)
-    shape = _config(AdapterConfig, adapter or {})
+    config = read_config(STAGES.load(kind).Config, options)
+    shape = read_config(AdapterConfig, adapter or {})
     folder = Path(out)
-    read = _preferences(None if pairs == "starter" else pairs, source, {"limit": limit, "holdout": holdout})
+    read = read_preferences(pairs, source, {"limit": limit, "holdout": holdout})
     data = preferences.prepare(read, seed, folder.with_name(f"{folder.name}-pairs"))
     checkpoint = models.resolve_checkpoint(str(model))
     inputs = {"pairs": data.content, "checkpoint": models.checkpoint_hash(checkpoint)}
@@ -126,8 +122,8 @@ def adapt(
     from preftrace.align._adapt import adapt as adapt_stage
     from preftrace.align._adapt_job import AdaptConfig
 
-    config = _config(AdaptConfig, {**options, "limit": limit})
-    read = _preferences(None if pairs == "starter" else pairs, source, {"limit": limit})
+    config = read_config(AdaptConfig, {**options, "limit": limit})
+    read = read_preferences(pairs, source, {"limit": limit})
     return adapt_stage(str(base), str(tuned), preferences.read_pairs(read), Path(out), config)
 
 
@@ -168,7 +164,7 @@ def compare(
     folders = [x.record.folder if isinstance(x, Evaluation) else Path(x) for x in (a, b)]
     names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
     found = {name: find_evaluations(folder) for name, folder in zip(names, folders, strict=True)}
-    compare_stage(found, Path(out), _config(CompareConfig, options))
+    compare_stage(found, Path(out), read_config(CompareConfig, options))
     return load_comparisons(Path(out))
 
 
@@ -192,7 +188,7 @@ def attribute(
     study = read_study(folder / "study.yaml")
     started = study.stages[stage].from_ if stage in study.stages else "base"
     usual = study.attribute.method_config() if study.attribute else AttributeConfig()
-    settings = _config(AttributeConfig, {**usual.model_dump(), **options})
+    settings = read_config(AttributeConfig, {**usual.model_dump(), **options})
     place = folder / "attribute" / stage
     if settings != usual:
         # Beside the run's own, so that nobody takes it for a stage.
@@ -208,6 +204,38 @@ def attribute(
         seed=study.seed if seed is None else seed,
     )
     return InfluenceScores(record)
+
+
+def attribute_adapted(
+    folder: str | Path,
+    pairs: str | None,
+    out: str | Path,
+    loss: str,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    verticals: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> InfluenceScores:
+    """Influence of every pair on a model that was tuned elsewhere, of which `adapt` made a base and an adapter.
+
+    Nothing recorded that training: its loss and its pairs are what the caller says they were.
+
+    Args:
+        folder: what `adapt` made.
+        pairs: file, folder or Hub id of the pairs that the model was tuned on; None or `starter` for the starter's own.
+        out: folder of the pairs, the evaluations and the scores.
+        loss: what was minimised, `sft` or `dpo` (the reference is the base).
+        source: format of the pairs; guessed where None.
+        limit: first rows only.
+        verticals: vertical -> its settings; all of them on the starter's items where None.
+        options: fields of `AdaptedConfig` (`beta`, `max_length`, `format`, `seed`) and of `AttributeConfig`.
+    """
+    from preftrace.study.adapted import read_settings, score_adapted
+
+    settings = read_settings({"loss": loss, **options}, verticals)
+    read = read_preferences(pairs, source, {"limit": limit})
+    return InfluenceScores(score_adapted(Path(folder), read, Path(out), settings))
 
 
 def doctor(model: str | Path = "starter", *, adapter: str | Path | None = None, precision: str = "auto") -> Health:
@@ -245,7 +273,7 @@ def validate(
     from preftrace.engines import Resources
     from preftrace.study.validate import validate_stage
 
-    config = _config(FidelityConfig, options)
+    config = read_config(FidelityConfig, options)
     folder = run.folder if isinstance(run, Run) else Path(run)
     places = [None if place is None else Path(place) for place in (out, scores)]
     record = validate_stage(folder, stage, places[0], config, scores=places[1], resources=Resources(workers))
@@ -257,20 +285,3 @@ def report(run: Run | str | Path, out: str | Path | None = None) -> Path:
     from preftrace.report import write
 
     return write(run.folder if isinstance(run, Run) else Path(run), None if out is None else Path(out))
-
-
-def _preferences(path: str | None, source: str | None, options: Mapping[str, Any]) -> PreferencesConfig:
-    named = source or "starter"
-    if source is None and path is not None:
-        named, _ = preferences.read_guessed(PreferencesConfig(path=path, limit=1))
-    settings: PreferencesConfig = _config(PreferencesConfig, {**options, "source": named, "path": path})
-    return settings
-
-
-def _config(model: type[Any], options: Mapping[str, Any]) -> Any:
-    if not isinstance(options, Mapping):
-        raise ConfigError([f"{model.__name__}: must be a mapping of settings, not {options!r}"])
-    try:
-        return model(**options)
-    except ValidationError as error:
-        raise ConfigError([describe(fault, model) for fault in error.errors()]) from error

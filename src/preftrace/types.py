@@ -169,6 +169,10 @@ class Checkpoint:
     adapters: tuple[str, ...] = ()
 
 
+DECLARED = "declared"
+"""Kind of the record of a training that nobody recorded: a user says what it minimised, and on which pairs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecord:
     """A finished piece of work: what it was made from and what it holds. One `record.json` in its folder.

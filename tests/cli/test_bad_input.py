@@ -358,6 +358,38 @@ CASES = [
         lambda p: p.write("here/x", "x"),
     ),
     Case("layers of nothing", "attribute layers nowhere", r"nowhere holds no influence"),
+    # attribute adapted
+    Case(
+        "attribute what adapt did not make",
+        "attribute adapted {model} --pairs p.jsonl --loss dpo --out o",
+        r"is no finished stage: name a folder that `preftrace adapt` made",
+        lambda p: p.pairs(),
+    ),
+    Case(
+        "attribute an adapted model without pairs",
+        "attribute adapted {model} --pairs none.jsonl --loss dpo --out o",
+        r"none\.jsonl: no such file",
+    ),
+    Case(
+        "attribute an adapted model by a reward loss",
+        "attribute adapted {model} --pairs starter --loss reward --out o",
+        r"loss: `preftrace adapt` makes no adapter of a reward model",
+    ),
+    Case(
+        "attribute an adapted model along its training",
+        "attribute adapted {model} --pairs starter --loss sft --method ensemble --out o",
+        r"methods: 'ensemble' needs checkpoints from the training; an adapted model has none",
+    ),
+    Case(
+        "attribute an adapted model with settings of another vertical",
+        "attribute adapted {model} --pairs starter --loss sft --vertical ethics --set privacy.limit=3 --out o",
+        r"--set privacy: it is not among the verticals named with --vertical",
+    ),
+    Case(
+        "attribute an adapted model with a vertical of no parts",
+        "attribute adapted {model} --pairs starter --loss sft --set ethics=3 --out o",
+        r"ethics: must be a mapping of settings, not 3",
+    ),
     # doctor
     Case("doctor of no model", "doctor nothing", r"no model 'nothing'"),
     Case("doctor with no adapter", "doctor {model} --adapter here", r"the adapter folder here has no adapter_model"),
@@ -514,6 +546,7 @@ def test_in_a_real_process_too_and_nothing_is_written(case, place):
         ("align sft starter --out o --seed -1", "seed"),
         ("nonsense", "nonsense"),
         ("attribute a b --top 0", "top"),
+        ("attribute adapted a --pairs b --out c", "loss"),
         ("validate a", "stage"),
         ("validate a --stage dpo --workers 0", "workers"),
     ],

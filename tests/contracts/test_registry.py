@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from preftrace.align._adapt_job import AdaptConfig
+from preftrace.align._declared import DeclaredConfig
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.fidelity_config import FidelityConfig
 from preftrace.attribute.methods._base import Dots
@@ -20,6 +21,7 @@ from preftrace.evaluate.base import ScoredConfig, VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
 from preftrace.preferences import PreferencesConfig
 from preftrace.registry import BASELINES, METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
+from preftrace.study.adapted import AdaptedConfig
 from preftrace.study.config import StudyAttributeConfig
 from preftrace.types import OUTCOMES, Sampling, prompt_to_json
 
@@ -36,6 +38,8 @@ CONFIGS = [
     PreferencesConfig,
     AdapterConfig,
     AdaptConfig,
+    DeclaredConfig,
+    AdaptedConfig,
     CompareConfig,
     AttributeConfig,
     StudyAttributeConfig,

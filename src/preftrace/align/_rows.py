@@ -87,17 +87,22 @@ def prepare(job: Job, lm: models.LanguageModel, both: bool = True) -> Rows:
         [encode_pair(lm.tokenizer, pair, job.format, length, both) for pair in load_pairs(job.pairs, split)]
         for split in ("train", "holdout")
     )
-    artifacts.write_table(job.work / "tokens.parquet", _table(train))
+    artifacts.write_table(job.work / "tokens.parquet", token_table(train))
     used = [row for row in train if not row.reason]
     if not used:
         why = dict(Counter(row.reason for row in train)) or "there is none"
         raise DataError(f"{job.kind}: no pair in {job.pairs} can be used ({why}). Raise max_length ({length}).")
     held = [row for row in holdout if not row.reason]
-    unused = dict(sorted(Counter(row.reason for row in train if row.reason).items()))
-    return Rows(used, held, unused, len(holdout) - len(held), sum(row.truncated for row in used))
+    return Rows(used, held, count_reasons(train), len(holdout) - len(held), sum(row.truncated for row in used))
 
 
-def _table(rows: Sequence[Row]) -> pa.Table:
+def count_reasons(rows: Sequence[Row]) -> dict[str, int]:
+    """Reason -> how many rows are not used because of it."""
+    return dict(sorted(Counter(row.reason for row in rows if row.reason).items()))
+
+
+def token_table(rows: Sequence[Row]) -> pa.Table:
+    """`tokens.parquet`: a row for each pair, with its lengths and whether it is used."""
     import pyarrow as pa
 
     columns = {

@@ -58,6 +58,7 @@ def make(job: Job, work: Path) -> dict[str, Any]:
         "pairs": len(pairs),
         "loss": job.loss,
         "through": job.through,
+        "declared": job.declared,
         "queries": {name: queries[name].summary() for name in job.evaluations},
         "lambda": scored.damping,
         "parameters": scored.parameters,

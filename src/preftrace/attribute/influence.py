@@ -15,7 +15,7 @@ from preftrace.attribute.trail import check_trail
 from preftrace.engines import Resources
 from preftrace.errors import ArtifactError, DataError
 from preftrace.registry import BASELINES, METHODS
-from preftrace.types import Checkpoint, StageRecord
+from preftrace.types import DECLARED, Checkpoint, StageRecord
 
 VERSION = 3
 LOSS_SETTINGS = {
@@ -41,8 +41,9 @@ def run(
     """Score every pair that a stage trained on, for every vertical that was evaluated on that stage.
 
     Args:
-        stage: folder of a finished `sft` or `dpo` stage trained with LoRA, or of a `ppo` or `rloo` stage whose reward
-            is a reward stage trained with LoRA: then the pairs and the parameters are the reward model's.
+        stage: folder of a finished `sft` or `dpo` stage trained with LoRA, or of what a user declares to be one, or of
+            a `ppo` or `rloo` stage whose reward is a reward stage trained with LoRA: then the pairs and the parameters
+            are the reward model's.
         pairs: folder of the pairs stage.
         evaluations: vertical -> folder of the evaluation of that stage's model.
         out: where `scores.parquet`, `layers.parquet` and `recovery.parquet` go.
@@ -128,8 +129,8 @@ class Job:
     @property
     def loss(self) -> dict[str, Any]:
         """The pair loss that the source stage minimised."""
-        stage = self.source.config["stage"]
-        return {"kind": self.source.kind, **{name: stage.get(name) for name in LOSS_SETTINGS[self.source.kind]}}
+        stage, kind = self.source.config["stage"], _kind(self.source)
+        return {"kind": kind, **{name: stage.get(name) for name in LOSS_SETTINGS[kind]}}
 
     @property
     def beta(self) -> float | None:
@@ -148,6 +149,11 @@ class Job:
         """What the record says of the reward model that the pairs act through."""
         return None if self.beta is None else {"stage": self.source.folder.name, "beta": self.beta}
 
+    @property
+    def declared(self) -> Mapping[str, Any] | None:
+        """What the record says where a user declared the loss and the pairs, and no training recorded them."""
+        return self.source.summary["declared"] if self.source.kind == DECLARED else None
+
 
 def _spec(job: Job) -> artifacts.StageSpec:
     """What the stage is made from."""
@@ -163,9 +169,14 @@ def _spec(job: Job) -> artifacts.StageSpec:
     return artifacts.StageSpec("attribute", f"attribute/{record.folder.name}", VERSION, settings, inputs)
 
 
+def _kind(record: StageRecord) -> str:
+    """Kind of the stage's training: a key of `LOSS_SETTINGS` where its pairs have a loss."""
+    return str(record.config["loss"]) if record.kind == DECLARED else record.kind
+
+
 def _source(record: StageRecord) -> StageRecord:
     """The stage that trained on the pairs: the stage itself, or the reward stage whose reward it maximised."""
-    if record.kind in LOSS_SETTINGS and record.kind != "reward":
+    if record.kind != "reward" and _kind(record) in LOSS_SETTINGS:
         return record
     spec = record.summary.get("reward")
     if spec is None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 TEXTS = ("prompt", "chosen", "rejected")
 LAYERS = "layers.parquet"
-UNFINISHED = (".partial", ".replaced")
+NO_SCORES = (".partial", ".replaced", ".store")
+"""Ends of the names of what lies beside the scores of a run: unfinished stages, and stores."""
 
 
 def find_scores(folder: Path, stage: str | None = None) -> InfluenceScores:
@@ -31,7 +32,7 @@ def find_scores(folder: Path, stage: str | None = None) -> InfluenceScores:
     if record is not None and record.kind == "attribute":
         return InfluenceScores(record)
     places = (path.parent for path in (folder / "attribute").glob(f"*/{artifacts.RECORD}"))
-    found = {place.name: place for place in sorted(places) if not place.name.endswith(UNFINISHED)}
+    found = {place.name: place for place in sorted(places) if not place.name.endswith(NO_SCORES)}
     if not found:
         raise ArtifactError(f"{folder} holds no influence. Name a run folder, or the folder of an influence stage.")
     named = stage or (next(iter(found)) if len(found) == 1 else None)

@@ -1,15 +1,17 @@
-"""`preftrace attribute RUN STAGE`: the influence of every pair on every vertical; `show` and `layers` read it."""
+"""`preftrace attribute RUN STAGE`: the influence of every pair on every vertical; `show` and `layers` read it.
+
+`adapted` scores a model that no run trained.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from preftrace.cli import attribute_show
+from preftrace.cli import attribute_adapted, attribute_show
 
 
 class _ScoreFirst(TyperGroup):
@@ -25,8 +27,10 @@ class _ScoreFirst(TyperGroup):
 app = typer.Typer(
     cls=_ScoreFirst,
     no_args_is_help=True,
-    help="Influence of every pair on every vertical: `attribute RUN STAGE` scores, `show` and `layers` read.",
+    help="Influence of every pair on every vertical: `attribute RUN STAGE` scores a run's stage and `adapted` what "
+    "`preftrace adapt` made; `show` and `layers` read.",
 )
+app.command()(attribute_adapted.adapted)
 app.command()(attribute_show.show)
 app.command()(attribute_show.layers)
 
@@ -45,13 +49,7 @@ def score(
 ) -> None:
     """Score the pairs that a stage trained on and show those that helped and harmed each vertical most."""
     from preftrace import api
-    from preftrace.attribute import reading
 
     options: dict[str, Any] = {"methods": method} if method else {}
     scores = api.attribute(run, stage, out=out, **options)
-    shown = {name: reading.extremes(scores, name, top) for name in reading.verticals_of(scores, vertical)}
-    if as_json:
-        typer.echo(json.dumps({name: json.loads(f.to_json(orient="records")) for name, f in shown.items()}, indent=2))
-        return
-    for name, frame in shown.items():
-        attribute_show.print_pairs(f"{name}: {stage}", frame, scores.record.summary["queries"][name]["note"])
+    attribute_show.print_scores(scores, stage, vertical, top, as_json)

@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from preftrace.attribute.scores import InfluenceScores
+
 FOLDER = typer.Argument(help="run folder, or the folder of one influence stage")
 STAGE = typer.Option(help="trained stage, such as dpo, where the run has influence of several")
 METHOD = typer.Option(help="influence method or baseline (the last of the study's methods)")
@@ -74,6 +76,18 @@ def layers(
         for row in frame.to_dict("records"):
             table.add_row(row["layer"], f"{row['size']:.1%}", f"{row['share']:+.1%}", f"{row['contribution']:+.3g}")
         Console().print(table)
+
+
+def print_scores(scores: InfluenceScores, stage: str, vertical: str | None, top: int, as_json: bool) -> None:
+    """The pairs at both ends of every vertical, or of one, as tables or as JSON."""
+    from preftrace.attribute import reading
+
+    shown = {name: reading.extremes(scores, name, top) for name in reading.verticals_of(scores, vertical)}
+    if as_json:
+        typer.echo(json.dumps({name: json.loads(f.to_json(orient="records")) for name, f in shown.items()}, indent=2))
+        return
+    for name, frame in shown.items():
+        print_pairs(f"{name}: {stage}", frame, scores.record.summary["queries"][name]["note"])
 
 
 def print_pairs(title: str, frame: pd.DataFrame, note: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from preftrace.models.loading import LanguageModel as LanguageModel
     from preftrace.models.loading import load as load
     from preftrace.models.loading import load_tokenizer as load_tokenizer
+    from preftrace.models.loading import most_positions as most_positions
     from preftrace.models.logprobs import answer_logprobs as answer_logprobs
     from preftrace.models.logprobs import answer_states as answer_states
     from preftrace.models.logprobs import completion_logprobs as completion_logprobs
@@ -41,7 +42,7 @@ _HOME = {
     "checkpoints": ("checkpoint_hash", "fingerprint", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
     "generate": ("Response", "end_ids", "sample", "sample_ids"),
     "kept": ("read_kept",),
-    "loading": ("LanguageModel", "load", "load_tokenizer"),
+    "loading": ("LanguageModel", "load", "load_tokenizer", "most_positions"),
     "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
     "prompts": ("Encoded", "encode", "encode_answers", "render"),
     "recompute": ("checkpointed_layers", "recomputing"),

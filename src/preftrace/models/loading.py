@@ -121,6 +121,23 @@ def load_tokenizer(model: str, format: str = "raw") -> Any:
     return tokenizer
 
 
+def most_positions(model: str) -> int | None:
+    """Most tokens of a row that a model takes, from its settings alone; None: they know no such limit.
+
+    Raises:
+        ModelError: its settings cannot be read.
+    """
+    from transformers import AutoConfig
+
+    source, revision = locate(model)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot load the settings of '{model}': {_first_line(error)}") from error
+    # GPT-2's own name of it is another, which its settings answer to as well, but not in `to_dict`.
+    return getattr(config, "max_position_embeddings", None)
+
+
 def _load_weights(model: str, dtype: torch.dtype, auto: Any) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preftrace import artifacts
-from preftrace.types import StageRecord
+from preftrace.types import DECLARED, StageRecord
 
 Row = dict[str, Any]
 BASE = "base"
@@ -46,9 +46,9 @@ class RunView:
         return self._tables[file]
 
     def _folders(self, parent: str) -> list[str]:
-        """Names of the finished stages right below `parent`."""
+        """Names of the finished stages right below `parent`; a store of gradients is none of them."""
         found = (self.path / parent).glob(f"*/{artifacts.RECORD}")
-        return sorted(p.parent.name for p in found if not p.parent.name.endswith((PARTIAL, ".replaced")))
+        return sorted(p.parent.name for p in found if not p.parent.name.endswith((PARTIAL, ".replaced", ".store")))
 
     @cached_property
     def study_text(self) -> str:
@@ -151,7 +151,9 @@ class RunView:
         policies = [s for s in planned if self._kind(s) != "reward"]
         for stage in [s for s in self.stages if s == BASE or s in policies or not planned]:
             lacking += [f"evaluate/{stage}/{v}" for v in verticals if stage not in self.evaluations.get(v, {})]
-        lacking += [] if self.record("compare") else ["compare"]
+        # A training that a user declares belongs to no study: nothing is compared.
+        declared = any(record.kind == DECLARED for record in self.trained.values())
+        lacking += [] if self.record("compare") or declared else ["compare"]
         attribute = self.study.get("attribute")
         rewards = [s for s in planned if self._kind(s) == "reward"]
         settings = self.study.get("stages", {})

@@ -177,8 +177,13 @@ def _interval(estimate: Mapping[str, Any]) -> str:
     return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")
 
 
-def claim(out: Path) -> None:
+def claim(out: Path, mark: str = RUN, what: str = "run folder") -> None:
     """Make the folder `out`, or check that it is a run folder, or an empty one.
+
+    Args:
+        out: the folder.
+        mark: name of the file that only a folder of this sort has.
+        what: the sort, in words.
 
     Raises:
         ArtifactError: `out` holds something else or cannot be written.
@@ -189,8 +194,8 @@ def claim(out: Path) -> None:
         # A run that is killed as it begins leaves its lock, and perhaps a file that was being written.
         ours = (".lock", ".tmp")
         strange = out.is_dir() and any(not p.name.startswith(".") or not p.name.endswith(ours) for p in out.iterdir())
-        if strange and not (out / RUN).is_file():
-            raise ArtifactError(f"{out} is not empty and no run folder; nothing was written. Name another with --out.")
+        if strange and not (out / mark).is_file():
+            raise ArtifactError(f"{out} is not empty and no {what}; nothing was written. Name another with --out.")
         out.mkdir(parents=True, exist_ok=True)
 
 

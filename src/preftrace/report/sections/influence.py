@@ -61,8 +61,8 @@ def block(run: RunView, stage: str) -> dict[str, Any]:
         found = [ranking(run, m, pick(rows, method=m), tokens) for m in record.summary["methods"]]
         rankings = [r for r in found if r]
         verticals.append({"name": vertical, "query": queries.get(vertical, {}), "rankings": rankings})
-    through = record.summary.get("through")
-    return {"stage": stage, "through": through, "verticals": verticals, "shaded": bool(tokens)}
+    said = {name: record.summary.get(name) for name in ("through", "declared")}
+    return {"stage": stage, **said, "verticals": verticals, "shaded": bool(tokens)}
 
 
 def render(run: RunView) -> str:

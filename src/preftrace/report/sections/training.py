@@ -10,6 +10,7 @@ from preftrace.report import charts, html, phrases
 from preftrace.report.calibration import calibration
 from preftrace.report.html import known
 from preftrace.report.view import Row, RunView
+from preftrace.types import DECLARED
 
 TITLE = "Training"
 ORDER = 50
@@ -90,4 +91,5 @@ def block(run: RunView, stage: str) -> dict[str, Any]:
 
 def render(run: RunView) -> str:
     """HTML of the section."""
-    return html.render("training.html", blocks=[block(run, stage) for stage in run.trained]) if run.trained else ""
+    watched = [stage for stage, record in run.trained.items() if record.kind != DECLARED]
+    return html.render("training.html", blocks=[block(run, stage) for stage in watched]) if watched else ""
