@@ -36,7 +36,8 @@ def score(
         vectors: matrix -> `(Q, numel)`, the queries' gradients.
         methods: names.
         damping: as in `AttributeConfig`.
-        directions: where given, gets `method/matrix` -> `(Q, numel)` H^-1 grad M in the whole basis.
+        directions: where given, gets `method/matrix` -> `(Q, numel)` float32 H^-1 grad M in the whole basis: its
+            product with a whole gradient is that of the projected ones.
     """
     names = sorted(store.shapes)
     layers = layer_names(names)
@@ -54,7 +55,8 @@ def score(
             found.layers[store.finite, layers.index(layer_of(name))] += part
             found.damping += [] if inverse.damping is None else [inverse.damping]
             if directions is not None:
-                directions[f"{method}/{name}"] = store.projection.lift(name, inverse.vectors, store.shapes[name])
+                lifted = store.projection.lift(name, inverse.vectors, store.shapes[name])
+                directions[f"{method}/{name}"] = lifted.astype(np.float32)
     return Scored(
         scores={method: found.scores for method, found in sums.items()},
         damping={m: _damping(np.array(f.damping)) for m, f in sums.items() if f.damping},
