@@ -1,11 +1,14 @@
 """Log-probabilities: the batched, padded, sorted way against one plain forward pass for each row."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from preftrace import models
-from preftrace.models.logprobs import length_batches
+from preftrace.models.logprobs import BATCH_COST, length_batches
 from preftrace.models.prompts import Encoded
 
 ANSWERS = [("Hi there", "yes"), ("a", "a longer answer than that"), ("The quick brown fox jumps over", "no"), ("b", "")]
@@ -78,3 +81,20 @@ def test_batches_hold_every_row_once_within_the_padded_size():
     assert sorted(i for batch in batches for i in batch) == list(range(6))
     assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 60 for batch in batches)
     assert batches[0] == [4]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_cut_into_batches_costs_less(seed):
+    lengths = np.random.default_rng(seed).integers(1, 40, 9).tolist()
+    ordered = sorted(lengths, reverse=True)
+
+    def cost(cuts):
+        """Of batches that start at these places of the ordered lengths; infinite where one is too large."""
+        batches = [ordered[a:b] for a, b in itertools.pairwise([0, *cuts, len(ordered)])]
+        fit = all(len(b) == 1 or len(b) * b[0] <= 120 for b in batches)
+        return sum(len(b) * b[0] + BATCH_COST for b in batches) if fit else math.inf
+
+    ways = itertools.chain.from_iterable(itertools.combinations(range(1, 9), k) for k in range(9))
+    found = [[lengths[i] for i in batch] for batch in length_batches(lengths, 120)]
+    assert [n for batch in found for n in batch] == ordered
+    assert sum(len(b) * b[0] + BATCH_COST for b in found) == min(map(cost, ways))

@@ -36,7 +36,7 @@ from preftrace.registry import METHODS
 WORKERS = "preftrace.attribute.passes"
 SHARDS = 32
 """Shards of a pass, at most: what a kill can lose, and how many partial sums lie on disk."""
-SMALLEST_SHARD = 8
+SMALLEST_SHARD = 64
 REFERENCE = "_reference.safetensors"
 """File of `values` `(n, 2)`, log pi_ref of both answers of every pair; computed where it is not there."""
 DIRECTIONS = "_directions.safetensors"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,6 +14,9 @@ import torch.nn.functional as F
 from preftrace.models.loading import LanguageModel
 from preftrace.models.packing import Packed, inputs, keys_of, pack, packed_length
 from preftrace.models.prompts import Encoded
+
+BATCH_COST = 32
+"""What one more pass costs beside its tokens, in tokens."""
 
 
 def answer_logprobs(
@@ -82,15 +87,26 @@ def completion_logprobs(
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, longest first, whose padded size is at most `batch_tokens`."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
+    """Indices in batches of like length, longest first: of all ways to cut them, the one that costs least.
+
+    A batch costs its padded size and `BATCH_COST`.
+
+    Args:
+        lengths: tokens of each row.
+        batch_tokens: padded size of a batch, at most (a longer row goes alone).
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    cost, start = [0.0] + [math.inf] * len(order), [0] * (len(order) + 1)
+    for first, i in enumerate(order):
+        for rows in range(1, max(1, min(batch_tokens // max(lengths[i], 1), len(order) - first)) + 1):
+            found = cost[first] + rows * lengths[i] + BATCH_COST
+            if found < cost[first + rows]:
+                cost[first + rows], start[first + rows] = found, first
+    cuts = [len(order)]
+    while cuts[-1]:
+        cuts.append(start[cuts[-1]])
+    for first, stop in itertools.pairwise(reversed(cuts)):
+        yield order[first:stop]
 
 
 def row_batches(lm: LanguageModel, rows: Sequence[Encoded], batch_tokens: int) -> Iterator[list[int]]:
