@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.validated import write_validation
 
 from preftrace import artifacts
 from preftrace.evaluate import compare
@@ -251,6 +252,7 @@ def write_run(run: Path, hostile: str | None = None) -> Path:
         if s != "base":
             write_training(run, text, s)
             write_influence(run, s)
+            write_validation(run, s, VERTICALS)
     write_comparison(run)
     return run
 
