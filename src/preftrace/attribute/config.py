@@ -60,7 +60,12 @@ class AttributeConfig(Config):
         description="pairs at each end of each vertical and method whose tokens get their parts of the score, for the "
         "report; 0: none",
     )
-    damping: float = Field(0.1, gt=0, description="lambda of a block = damping x mean squared gradient entry")
+    damping: float | None = Field(
+        None,
+        gt=0,
+        description="lambda of a matrix as a share of its mean squared gradient entry (datainf) or eigenvalue (exact, "
+        "ekfac); none: each method's own default",
+    )
     batch_tokens: int = Field(768, ge=1, description="padded tokens in one forward and backward pass")
     cache_gb: float = Field(
         8.0, ge=0, description="keep pair gradients on disk while the stage runs if they all fit in this; 0: recompute"

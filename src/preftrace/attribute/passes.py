@@ -178,7 +178,7 @@ class SumWorker(_GradientPass):
         kept: folder of an earlier pass that wrote the gradients, or None to compute them.
     """
 
-    def __init__(self, methods: list[str], damping: float, dots: str, totals: str, **rest: Any) -> None:
+    def __init__(self, methods: list[str], damping: float | None, dots: str, totals: str, **rest: Any) -> None:
         super().__init__(**rest)
         self.methods, self.damping, self.dots = methods, damping, Path(dots)
         self.totals = artifacts.read_tensors(Path(totals))
@@ -207,7 +207,7 @@ class DotsAndSumsWorker(_GradientPass):
         kept: folder of an earlier pass that wrote the gradients, or None to compute them.
     """
 
-    def __init__(self, vectors: str, methods: list[str], damping: float, totals: str, **rest: Any) -> None:
+    def __init__(self, vectors: str, methods: list[str], damping: float | None, totals: str, **rest: Any) -> None:
         super().__init__(**rest)
         self.vectors, self.totals = (artifacts.read_tensors(Path(path)) for path in (vectors, totals))
         self.methods, self.damping = methods, damping
@@ -238,7 +238,7 @@ def _norm2(gradients: Arrays) -> np.ndarray:
     return np.stack([np.einsum("nd,nd->n", g, g, dtype=np.float64) for _, g in sorted(gradients.items())], axis=1)
 
 
-def _weights(methods: Sequence[str], dots: Dots, damping: float) -> np.ndarray:
+def _weights(methods: Sequence[str], dots: Dots, damping: float | None) -> np.ndarray:
     """`(m, L, methods x Q)` coefficients of the pairs."""
     parts = [METHODS.load(name).combine(dots, damping).pairs for name in methods]
     return np.concatenate(parts, axis=2)

@@ -26,7 +26,7 @@ def score(
     store: Store,
     vectors: Mapping[str, np.ndarray],
     methods: Sequence[str],
-    damping: float,
+    damping: float | None,
     directions: dict[str, np.ndarray] | None = None,
 ) -> Scored:
     """Scores of every pair for every query.

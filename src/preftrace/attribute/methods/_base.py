@@ -76,8 +76,8 @@ class Inverse(NamedTuple):
 
 
 def mean_eigenvalue(block: Block) -> float:
-    """Mean of the eigenvalues of (1/n) sum_i g_i g_i^T that are not 0: mean ||g_i||^2 / min(n, numbers)."""
-    return float(block.norm2.mean()) / min(len(block.norm2), block.size)
+    """Mean of the eigenvalues of (1/n) sum_i g_i g_i^T that are not 0: mean ||g_i||^2 / min(n, numbers in a row)."""
+    return float(block.norm2.mean() / min(block.rows.shape))
 
 
 def nothing(block: Block) -> Inverse:

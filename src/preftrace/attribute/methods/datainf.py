@@ -14,16 +14,18 @@ import numpy as np
 from preftrace.attribute.methods._base import Block, Combination, Dots, Inverse, nothing
 
 VERSION = 1
+DAMPING = 0.1
+"""The paper's, unless another is asked for."""
 
 
-def combine(dots: Dots, damping: float) -> Combination:
+def combine(dots: Dots, damping: float | None) -> Combination:
     """Coefficients of the closed form.
 
     Args:
         dots: the first pass's numbers of a shard.
-        damping: the factor 0.1 of lambda.
+        damping: lambda as a share of the mean squared entry; None: `DAMPING`.
     """
-    lam = damping * dots.total / dots.pairs / dots.size
+    lam = (DAMPING if damping is None else damping) * dots.total / dots.pairs / dots.size
     alive = lam > 0
     safe = np.where(alive, lam, 1.0)
     own = np.where(alive, 1.0 / safe, 0.0)
@@ -31,9 +33,9 @@ def combine(dots: Dots, damping: float) -> Combination:
     return Combination(own, pairs, lam)
 
 
-def invert(block: Block, damping: float) -> Inverse:
+def invert(block: Block, damping: float | None) -> Inverse:
     """The same closed form on the rows of one block, with the norms of the whole gradients."""
-    lam = damping * float(block.norm2.mean()) / block.size
+    lam = (DAMPING if damping is None else damping) * float(block.norm2.mean()) / block.size
     if lam <= 0:
         return nothing(block)
     weights = block.query @ block.rows.T / (lam + block.norm2) / len(block.rows)

@@ -17,18 +17,20 @@ import numpy as np
 from preftrace.attribute.methods._base import Block, Inverse, nothing
 
 VERSION = 1
+DAMPING = 0.1
+"""Unless another is asked for."""
 
 
-def invert(block: Block, damping: float) -> Inverse:
+def invert(block: Block, damping: float | None) -> Inverse:
     """Divide by the corrected eigenvalues.
 
     Args:
         block: rows, queries and factors; a block without factors (a reward model's head) has those of its gradients.
-        damping: lambda as a share of the mean corrected eigenvalue.
+        damping: lambda as a share of the mean corrected eigenvalue; None: `DAMPING`.
     """
     left, right = (np.linalg.eigh(np.asarray(f, np.float64))[1] for f in block.factors or _own(block))
     eigenvalues = _rotated_squares(block, left, right)
-    lam = damping * float(eigenvalues.mean())
+    lam = (DAMPING if damping is None else damping) * float(eigenvalues.mean())
     if lam <= 0:
         return nothing(block)
     query = left.T @ block.query.reshape(-1, *block.shape) @ right / (eigenvalues + lam)

@@ -12,11 +12,11 @@ from preftrace.attribute.methods._base import Block, Combination, Dots, Inverse
 VERSION = 1
 
 
-def combine(dots: Dots, damping: float) -> Combination:
+def combine(dots: Dots, damping: float | None) -> Combination:
     """The query's gradient itself; `damping` has no part in it."""
     return Combination(np.ones(len(dots.size)), None, None)
 
 
-def invert(block: Block, damping: float) -> Inverse:
+def invert(block: Block, damping: float | None) -> Inverse:
     """The same of one block."""
     return Inverse(block.query, None)
