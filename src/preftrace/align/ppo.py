@@ -9,8 +9,8 @@ One step:
 One backbone does everything: the policy is its adapter, the reference is the adapter off, the value a scalar head on
 the policy's hidden states. Departures from the papers and from TRL's former trainer:
 1. The value is a weighted mean, not a sum, of the layer-normed hidden state (no norm parameters), so that one step of
-   Adam moves it by about its learning rate on any backbone. Its bias, which
-   moves all values alike, has a tenth of that rate. It starts at zero: the first advantages are returns.
+   Adam moves it by about its learning rate on any backbone. Its bias, which moves all values alike, has a tenth of
+   that rate. It starts at zero: the first advantages are returns.
 2. Log-probabilities are those of the training forward pass, temperature included, never those of generation.
 3. Every draw has its own seed made from (seed, step, row): nothing has to be restored when a killed run goes on.
 4. Losses are means over the tokens of a whole minibatch, however it is split into passes.
