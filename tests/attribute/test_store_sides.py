@@ -39,6 +39,7 @@ def attribute(run, home, stage, projection, store_dtype):
     config = AttributeConfig(
         mode="store",
         methods=METHODS,
+        damping=0.1,
         baselines=(),
         query_items=4,
         sides=True,
