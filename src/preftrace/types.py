@@ -116,11 +116,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn: `samples` per item, at `temperature` (0 = greedy) from the full distribution."""
+    """How answers are drawn: `samples` per item, at `temperature` (0 = greedy) from the full distribution.
+
+    With `num_beams` above 1 they are the best `samples` beams of one beam search, which is sampled where the
+    temperature is above 0: nearly alike, not independent, and from the 50 likeliest tokens only.
+    """
 
     samples: int
     max_new_tokens: int
     temperature: float
+    num_beams: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -16,8 +16,21 @@ STARTER = "starter"
 
 
 class VerticalConfig(Config):
-    """Where a vertical's items come from; every vertical adds its own fields."""
+    """Where a vertical's items come from and by which protocol they are asked; every vertical adds its own fields.
 
+    Class attribute `PAPER` holds the defaults that `protocol: paper` changes. `prompts` is left out of the identity:
+    the strings that are used stand in the items, whose hash is part of every result.
+    """
+
+    SPEED: ClassVar[frozenset[str]] = frozenset({"prompts"})
+    PAPER: ClassVar[Mapping[str, Any]] = {}
+
+    protocol: Literal["corrected", "paper"] = Field(
+        "corrected", description="corrected, or paper: as the public scripts of the paper do it, faults included"
+    )
+    prompts: str | None = Field(
+        None, description="YAML or JSON file with the paper's prompt strings, for what protocol paper asks with them"
+    )
     source: str = Field(STARTER, description="starter (preftrace's own items) or a public format")
     path: str | None = Field(
         None, description="file, data set folder or Hub id (owner/name) of a source other than starter"
@@ -27,6 +40,12 @@ class VerticalConfig(Config):
     revision: str | None = Field(None, description="revision of a Hub data set: a tag or a commit")
     limit: int | None = Field(None, ge=1, description="most items: a seeded, balanced subset; none: all items")
     batch_size: int = Field(16, ge=1, description="items that the model answers together")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paper_defaults(cls, given: Any) -> Any:
+        paper = isinstance(given, Mapping) and given.get("protocol") == "paper"
+        return {**cls.PAPER, **given} if paper else given
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> VerticalConfig:
@@ -43,12 +62,19 @@ class GenerateConfig(VerticalConfig):
     samples: int = Field(1, ge=1, description="answers drawn for each item")
     max_new_tokens: int = Field(32, ge=1, description="longest answer in tokens")
     temperature: float = Field(0.0, ge=0, description="0: greedy; above 0: sampled from the full distribution")
+    num_beams: int = Field(1, ge=1, description="above 1: the samples are the best of this many beams, nearly alike")
+
+    @model_validator(mode="after")
+    def _beams_are_enough(self) -> GenerateConfig:
+        if 1 < self.num_beams < self.sampling.samples:
+            raise ValueError(f"num_beams {self.num_beams} gives at most {self.num_beams} samples, not {self.samples}")
+        return self
 
     @property
     def sampling(self) -> Sampling:
         """How answers are drawn; a greedy draw is made once, since all would be alike."""
         samples = self.samples if self.temperature > 0 else 1
-        return Sampling(samples=samples, max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+        return Sampling(samples, self.max_new_tokens, self.temperature, self.num_beams)
 
 
 class ScoredConfig(GenerateConfig):
