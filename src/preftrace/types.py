@@ -101,6 +101,8 @@ class Item:
         id: unique within the vertical.
         vertical: the vertical's name.
         cluster: items of one cluster are resampled together.
+        crossed: a second cluster, where items are crossed two ways (topic x group); "" where they are not.
+        unit: items of one unit are ways to ask the same thing: their mean counts as one item. "": the item by itself.
         prompt: what the model is asked.
         options: answers whose log-likelihoods are read (may be empty).
         target: what the judge needs to know: JSON values only.
@@ -112,6 +114,8 @@ class Item:
     prompt: Prompt
     options: tuple[Option, ...] = ()
     target: Mapping[str, Any] = field(default_factory=dict)
+    crossed: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

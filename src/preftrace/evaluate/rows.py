@@ -95,6 +95,9 @@ def items_table(module: Vertical, answered: Sequence[Answered]) -> pa.Table:
         "target": pa.array([_target(one.item) for one in answered], pa.string()),
         "trust": pa.array([one.score.trust for one in answered], pa.float64()),
     }
+    for name in ("crossed", "unit"):
+        if any(getattr(one.item, name) for one in answered):
+            columns[name] = pa.array([getattr(one.item, name) for one in answered], pa.string())
     for metric in module.METRICS:
         columns[metric.name] = pa.array([one.score.values.get(metric.name) for one in answered], pa.float64())
     return pa.table(columns)

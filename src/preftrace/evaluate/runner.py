@@ -112,7 +112,11 @@ def _length(item: Item) -> int:
 
 def _items_hash(items: Sequence[Item]) -> str:
     return artifacts.hash_json(
-        [[i.id, i.cluster, prompt_to_json(i.prompt), [asdict(o) for o in i.options], i.target] for i in items]
+        [
+            [i.id, i.cluster, prompt_to_json(i.prompt), [asdict(o) for o in i.options], i.target]
+            + ([i.crossed, i.unit] if i.crossed or i.unit else [])
+            for i in items
+        ]
     )
 
 
