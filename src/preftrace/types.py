@@ -156,12 +156,17 @@ class ItemScore:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A vertical's own measure: the mean over items of `ItemScore.values[name]`."""
+    """A vertical's own measure: the mean over items of `ItemScore.values[name]`.
+
+    Where a vertical can be measured in several ways, `measure` is the way that this metric belongs to: it is shown
+    where the `target` of some item has that `measure`. "": always shown.
+    """
 
     name: str
     label: str
     better: Literal["higher", "lower"]
     definition: str
+    measure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

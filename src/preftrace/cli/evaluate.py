@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="starter, a Hub id, a model folder, or a trained stage's folder")],
-    vertical: Annotated[list[str] | None, typer.Option(help="which to run, may be repeated; all if left out")] = None,
+    vertical: Annotated[
+        list[str] | None, typer.Option(help="which to run, may be repeated; the starter's five if left out")
+    ] = None,
     source: Annotated[
         str, typer.Option(help="where the items are from: starter, or a vertical's own format")
     ] = "starter",
@@ -39,10 +41,10 @@ def evaluate(
     """Evaluate a model and print every measure with its 95% interval. What is there already is not run again."""
     from preftrace import models
     from preftrace.engines import Resources
+    from preftrace.evaluate.base import FIVE
     from preftrace.evaluate.runner import run
-    from preftrace.registry import VERTICALS
 
-    names = vertical or VERTICALS.names()
+    names = vertical or list(FIVE)
     given = {"source": source, "path": path, "limit": limit, **parse_options(option or [])}
     configs = _configs(names, given, format)
     checkpoint = models.resolve_checkpoint(model)

@@ -18,7 +18,7 @@ from preftrace.evaluate.base import Vertical
 from preftrace.evaluate.intervals import Interval, cluster_intervals
 from preftrace.evaluate.scoring import Scorer
 from preftrace.models.prompts import prompt_hash
-from preftrace.types import OUTCOMES, Item, ItemScore, Judgement, prompt_to_json
+from preftrace.types import OUTCOMES, Item, ItemScore, Judgement, Metric, prompt_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +83,12 @@ def _by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[s
     return {item_id: sorted(group, key=lambda row: row[key]) for item_id, group in grouped.items()}
 
 
+def applicable(module: Vertical, answered: Sequence[Answered]) -> list[Metric]:
+    """The vertical's metrics, without those of a measure that none of the items was asked by."""
+    asked = {one.item.target.get("measure") for one in answered}
+    return [metric for metric in module.METRICS if not metric.measure or metric.measure in asked]
+
+
 def items_table(module: Vertical, answered: Sequence[Answered]) -> pa.Table:
     """One row for each item: trust and a column for each metric (null: does not apply; NaN: missing)."""
     import pyarrow as pa
@@ -98,7 +104,7 @@ def items_table(module: Vertical, answered: Sequence[Answered]) -> pa.Table:
     for name in ("crossed", "unit"):
         if any(getattr(one.item, name) for one in answered):
             columns[name] = pa.array([getattr(one.item, name) for one in answered], pa.string())
-    for metric in module.METRICS:
+    for metric in applicable(module, answered):
         columns[metric.name] = pa.array([one.score.values.get(metric.name) for one in answered], pa.float64())
     return pa.table(columns)
 
@@ -159,7 +165,8 @@ def options_table(answered: Sequence[Answered]) -> pa.Table:
 
 def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[str, Any]:
     """Trust and metrics with intervals, outcomes of all responses, and the hash of all rendered prompts."""
-    names = [metric.name for metric in module.METRICS]
+    measured = applicable(module, answered)
+    names = [metric.name for metric in measured]
     known = [{"trust": one.score.trust, **one.score.values} for one in answered]
     applies = np.array([[name in row for name in ("trust", *names)] for row in known])
     values = np.array([[row.get(name, math.nan) for name in ("trust", *names)] for row in known])
@@ -167,10 +174,10 @@ def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[s
     outcomes = [judgement.outcome for one in answered for judgement in one.judgements]
     return {
         "trust": _plain(trust),
-        "trust_from": module.TRUST_FROM,
+        "trust_from": module.TRUST_FROM if any(one.options for one in answered) else "samples",
         "metrics": {
             metric.name: {**_plain(interval), "label": metric.label, "better": metric.better}
-            for metric, interval in zip(module.METRICS, metrics, strict=True)
+            for metric, interval in zip(measured, metrics, strict=True)
         },
         "outcomes": {outcome: outcomes.count(outcome) for outcome in OUTCOMES},
         "clusters": len({one.item.cluster for one in answered}),
