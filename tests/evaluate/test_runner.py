@@ -5,7 +5,8 @@ import pytest
 from preftrace import artifacts, models
 from preftrace.engines._base import Resources
 from preftrace.errors import DataError
-from preftrace.evaluate import Evaluation, configure, load, run, runner, worker
+from preftrace.evaluate import Evaluation, configure, load, run, runner
+from preftrace.evaluate.backends import hf
 from preftrace.evaluate.scorers import profanity
 from preftrace.evaluate.worker import Worker
 from preftrace.types import Checkpoint, Sampling
@@ -288,4 +289,4 @@ def test_an_adapter_checkpoint_is_evaluated_with_its_adapter(tiny_folder, tmp_pa
 @pytest.fixture(autouse=True)
 def _forget_models():
     yield
-    worker._load.cache_clear()
+    hf._load.cache_clear()

@@ -12,11 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from preftrace import artifacts, models
+from preftrace import artifacts
 from preftrace.artifacts import StageSpec
 from preftrace.engines import Resources, engine_of
 from preftrace.engines._base import Shard
+from preftrace.evaluate import backend as backends
 from preftrace.evaluate import rows, scoring
+from preftrace.evaluate.backend import BackendConfig, Target
 from preftrace.evaluate.base import ScoredConfig, Vertical, VerticalConfig, load
 from preftrace.evaluate.scoring import Scorer
 from preftrace.evaluate.selection import Items
@@ -36,6 +38,7 @@ def run(
     format: str = "raw",
     seed: int = 0,
     precision: str = "auto",
+    backend: BackendConfig | None = None,
     resources: Resources | None = None,
     model_hash: str | None = None,
 ) -> StageRecord:
@@ -49,6 +52,7 @@ def run(
         format: prompt format, `raw` or `chat`.
         seed: of the item subset, of the draws and of the intervals.
         precision: of the model's passes, as in `models.load`.
+        backend: what runs the model; this process where None.
         resources: what may be used.
         model_hash: content hash of the checkpoint, where the caller has it.
 
@@ -56,18 +60,27 @@ def run(
         The record: trust, the vertical's own metrics with 95% intervals, outcomes and what was counted.
 
     Raises:
-        ConfigError: unknown vertical or scorer.
+        ConfigError: unknown vertical or scorer, or a backend that cannot run the checkpoint.
         DataError: items that cannot be read.
         ModelError: a model that cannot be loaded.
     """
     module = load(vertical)
     items = module.items(config, seed)
     scorer = scoring.build(config.scorer) if isinstance(config, ScoredConfig) else None
-    inputs = {"model": model_hash or models.checkpoint_hash(checkpoint), "items": _items_hash(items)}
+    backend = backend or backends.configure()
+    engine = backends.load(backend.name)
+    identity = engine.identify(backend, checkpoint, out.parent.name, model_hash)
+    target = Target(checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said)
+    inputs = {"model": identity.model, "items": _items_hash(items)}
+    if not engine.LOCAL and model_hash is not None:
+        # What is served cannot be looked into: at least a stage that was trained again is asked again.
+        inputs["checkpoint"] = model_hash
     if scorer is not None:
         inputs["scorer"] = scorer.revision
     settings = {"vertical": vertical, "vertical_version": module.VERSION, "format": format, "seed": seed}
     settings["precision"] = precision
+    if backend.name != backends.DEFAULT:
+        settings["backend"] = {**backend.identity(), **identity.said, "version": engine.VERSION}
     spec = StageSpec(
         kind="evaluate",
         name=f"evaluate/{out.parent.name}/{out.name}",
@@ -77,7 +90,7 @@ def run(
     )
 
     def make(work: Path) -> dict[str, Any]:
-        folders = _compute(checkpoint, module.sampling(config), items, spec, work, resources or Resources())
+        folders = _compute(backend, target, module.sampling(config), items, spec, work, resources or Resources())
         return _finish(module, items, scorer, seed, folders, work)
 
     return artifacts.run_stage(out, spec, make)
@@ -121,7 +134,8 @@ def _items_hash(items: Sequence[Item]) -> str:
 
 
 def _compute(
-    checkpoint: Checkpoint,
+    backend: BackendConfig,
+    target: Target,
     sampling: Sampling | None,
     items: Sequence[Item],
     spec: StageSpec,
@@ -129,12 +143,10 @@ def _compute(
     resources: Resources,
 ) -> list[Path]:
     init = {
-        "model": checkpoint.model,
-        "adapters": list(checkpoint.adapters),
-        "model_hash": spec.inputs["model"],
-        "format": spec.config["format"],
-        "precision": spec.config["precision"],
+        "backend": backend.identity(),
+        "target": asdict(target),
         "sampling": asdict(sampling) if sampling else None,
+        "speed": {name: getattr(backend, name) for name in sorted(backend.SPEED)},
     }
     samples = sampling.samples if sampling else 0
     batches = shards(items, spec.config["options"]["batch_size"], samples, spec.config["seed"])

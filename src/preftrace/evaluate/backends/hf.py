@@ -1,0 +1,71 @@
+"""The model in this process, by transformers and peft: the default. Adapters are merged, draws seeded one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field
+
+from preftrace import models
+from preftrace.evaluate.backend import Answer, Backend, BackendConfig, Identity, OptionScore, Target
+from preftrace.types import Checkpoint, Prompt, Sampling
+
+VERSION = 1
+LOCAL = True
+
+
+class Config(BackendConfig):
+    """Nothing to set."""
+
+    name: Literal["hf"] = Field("hf", description="transformers, in this process")
+
+
+def identify(config: Config, checkpoint: Checkpoint, stage: str, known: str | None) -> Identity:
+    """The content hash of the checkpoint's files."""
+    return Identity(known or models.checkpoint_hash(checkpoint), {})
+
+
+def build(config: Config, target: Target) -> Backend:
+    """The loaded model."""
+    return Loaded(_load(target.checkpoint, target.model_hash, target.format, target.precision))
+
+
+@lru_cache(maxsize=1)
+def _load(checkpoint: Checkpoint, model_hash: str, format: str, precision: str) -> models.LanguageModel:
+    """One checkpoint stays in memory, since a stage's verticals follow one another; the hash tells new weights."""
+    return models.load(checkpoint, format, merge=True, precision=precision)
+
+
+class Loaded:
+    """A model in memory.
+
+    Args:
+        lm: the model.
+    """
+
+    def __init__(self, lm: models.LanguageModel) -> None:
+        self.lm = lm
+
+    def render(self, prompts: Sequence[Prompt]) -> list[str]:
+        """The text that is tokenised."""
+        return [models.render(prompt, self.lm.tokenizer, self.lm.format) for prompt in prompts]
+
+    def sample(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[Sequence[int]]
+    ) -> list[list[Answer]]:
+        """All in one batch; a draw depends on its seed, not on its batch mates."""
+        drawn = models.sample(self.lm, prompts, sampling, seeds)
+        return [[Answer(one.text, one.ids, one.finished) for one in answers] for answers in drawn]
+
+    def logprobs(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> list[list[OptionScore]]:
+        """An option is tokenised by itself after its prompt, so that no token spans the border."""
+        rows = [
+            models.encode(self.lm.tokenizer, prompt, option, self.lm.format, eos=False)
+            for prompt, own in zip(prompts, options, strict=True)
+            for option in own
+        ]
+        values = models.completion_logprobs(self.lm, rows)
+        scores = iter([OptionScore(float(v), len(row.answer_ids)) for v, row in zip(values, rows, strict=True)])
+        return [[next(scores) for _ in own] for own in options]
