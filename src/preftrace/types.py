@@ -122,14 +122,21 @@ class Item:
 class Sampling:
     """How answers are drawn: `samples` per item, at `temperature` (0 = greedy) from the full distribution.
 
-    With `num_beams` above 1 they are the best `samples` beams of one beam search, which is sampled where the
-    temperature is above 0: nearly alike, not independent, and from the 50 likeliest tokens only.
+    Attributes:
+        samples: answers to each item.
+        max_new_tokens: longest answer.
+        temperature: of softmax(logits / T).
+        as_scripts: as the scripts of the paper do it: see `models.scripts`. The next two need it.
+        num_beams: above 1: the samples are the best of so many beams.
+        cuts: the text ends before the first of these.
     """
 
     samples: int
     max_new_tokens: int
     temperature: float
+    as_scripts: bool = False
     num_beams: int = 1
+    cuts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,16 @@ def test_the_files_place_is_not_part_of_a_result():
     assert here.identity() == there.identity() != configure("ethics").identity()
 
 
-def test_beams_give_at_most_as_many_samples():
-    with pytest.raises(ConfigError, match="num_beams 2 gives at most 2 samples"):
-        configure("toxicity", {"num_beams": 2})
-    assert configure("toxicity", {"num_beams": 5}).sampling.num_beams == 5
+def test_beams_are_the_papers_and_give_at_most_as_many_samples():
+    with pytest.raises(ConfigError, match="num_beams 2 gives at most 2 samples, not 5"):
+        configure("toxicity", {"protocol": "paper", "num_beams": 2})
+    with pytest.raises(ConfigError, match="needs protocol paper"):
+        configure("toxicity", {"num_beams": 5})
+    assert configure("toxicity", {"protocol": "paper", "num_beams": 6}).sampling.num_beams == 6
+
+
+def test_what_the_user_says_goes_before_the_papers_defaults():
+    config = configure("toxicity", {"protocol": "paper", "max_new_tokens": 7})
+
+    assert (config.max_new_tokens, config.samples, config.temperature) == (7, 5, 0.7)
+    assert configure("toxicity", config.model_dump()) == config

@@ -64,10 +64,14 @@ class GenerateConfig(VerticalConfig):
     samples: int = Field(1, ge=1, description="answers drawn for each item")
     max_new_tokens: int = Field(32, ge=1, description="longest answer in tokens")
     temperature: float = Field(0.0, ge=0, description="0: greedy; above 0: sampled from the full distribution")
-    num_beams: int = Field(1, ge=1, description="above 1: the samples are the best of this many beams, nearly alike")
+    num_beams: int = Field(
+        1, ge=1, description="protocol paper, above 1: the samples are the best of so many beams, nearly alike"
+    )
 
     @model_validator(mode="after")
-    def _beams_are_enough(self) -> GenerateConfig:
+    def _beams_fit(self) -> GenerateConfig:
+        if self.num_beams > 1 and self.protocol != "paper":
+            raise ValueError("num_beams above 1 needs protocol paper: beams are not independent samples")
         if 1 < self.num_beams < self.sampling.samples:
             raise ValueError(f"num_beams {self.num_beams} gives at most {self.num_beams} samples, not {self.samples}")
         return self
@@ -76,7 +80,7 @@ class GenerateConfig(VerticalConfig):
     def sampling(self) -> Sampling:
         """How answers are drawn; a greedy draw is made once, since all would be alike."""
         samples = self.samples if self.temperature > 0 else 1
-        return Sampling(samples, self.max_new_tokens, self.temperature, self.num_beams)
+        return Sampling(samples, self.max_new_tokens, self.temperature, self.protocol == "paper", self.num_beams)
 
 
 class ScoredConfig(GenerateConfig):

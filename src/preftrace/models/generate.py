@@ -39,13 +39,17 @@ def sample(
     Args:
         lm: the model.
         prompts: n prompts.
-        sampling: samples, most new tokens, temperature (0: greedy).
+        sampling: samples, most new tokens, temperature (0: greedy); `as_scripts` is handed on to `models.scripts`.
         seeds: `seeds[i][j]` draws sample j of prompt i.
 
     Returns:
         n lists of `sampling.samples` responses.
     """
     texts = [render(prompt, lm.tokenizer, lm.format) for prompt in prompts]
+    if sampling.as_scripts:
+        from preftrace.models.scripts import draw_as_scripts
+
+        return [draw_as_scripts(lm, text, sampling, own[0]) for text, own in zip(texts, seeds, strict=True)]
     rows = [lm.tokenizer(text, add_special_tokens=lm.format == "raw")["input_ids"] for text in texts]
     stops = [RAW_STOP if lm.format == "raw" and not isinstance(p, str) else "" for p in prompts]
     drawn = sample_ids(lm, rows, sampling, seeds)
