@@ -104,7 +104,9 @@ class BackendModule(Protocol):
     LOCAL: bool
     Config: type[BackendConfig]
 
-    def identify(self, config: BackendConfig, checkpoint: Checkpoint, stage: str, known: str | None) -> Identity:
+    def identify(
+        self, config: BackendConfig, checkpoint: Checkpoint, stage: str, format: str, known: str | None
+    ) -> Identity:
         """What will be evaluated. `known` is the checkpoint's content hash, where the caller has it.
 
         Raises:

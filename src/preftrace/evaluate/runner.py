@@ -69,7 +69,7 @@ def run(
     scorer = scoring.build(config.scorer) if isinstance(config, ScoredConfig) else None
     backend = backend or backends.configure()
     engine = backends.load(backend.name)
-    identity = engine.identify(backend, checkpoint, out.parent.name, model_hash)
+    identity = engine.identify(backend, checkpoint, out.parent.name, format, model_hash)
     target = Target(checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said)
     inputs = {"model": identity.model, "items": _items_hash(items)}
     if not engine.LOCAL and model_hash is not None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from preftrace.models.logprobs import answer_states as answer_states
     from preftrace.models.logprobs import completion_logprobs as completion_logprobs
     from preftrace.models.prompts import Encoded as Encoded
+    from preftrace.models.prompts import answer_text as answer_text
     from preftrace.models.prompts import encode as encode
     from preftrace.models.prompts import encode_answers as encode_answers
     from preftrace.models.prompts import render as render
@@ -43,7 +44,7 @@ _HOME = {
     "kept": ("read_kept",),
     "loading": ("LanguageModel", "load", "load_tokenizer"),
     "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
-    "prompts": ("Encoded", "encode", "encode_answers", "render"),
+    "prompts": ("Encoded", "answer_text", "encode", "encode_answers", "render"),
     "recompute": ("checkpointed_layers", "recomputing"),
     "reward": ("RewardModel", "load_reward", "rewards", "row_rewards", "to_reward_model"),
 }

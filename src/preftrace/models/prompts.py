@@ -93,11 +93,14 @@ def encode_answers(
     return tuple(row._replace(prompt_ids=shortest.prompt_ids, truncated=shortest.truncated) for row in rows)
 
 
+def answer_text(answer: str, format: str) -> str:
+    """An answer as it follows its prompt: after a space in `raw`, as it is in `chat`."""
+    return f" {answer}" if format == "raw" and answer and not answer[0].isspace() else answer
+
+
 def _tail(tokenizer: Any, prompt: Prompt, head: str, answer: str, format: str, eos: bool) -> str:
-    if format == "raw":
-        return answer if answer[:1].isspace() or not answer else f" {answer}"
-    if not eos:
-        return answer
+    if format == "raw" or not eos:
+        return answer_text(answer, format)
     messages = [*_messages(prompt), {"role": "assistant", "content": answer}]
     full: str = tokenizer.apply_chat_template(messages, tokenize=False)
     return full[len(head) :].rstrip("\n") if full.startswith(head) else answer

@@ -22,7 +22,7 @@ class Config(BackendConfig):
     name: Literal["hf"] = Field("hf", description="transformers, in this process")
 
 
-def identify(config: Config, checkpoint: Checkpoint, stage: str, known: str | None) -> Identity:
+def identify(config: Config, checkpoint: Checkpoint, stage: str, format: str, known: str | None) -> Identity:
     """The content hash of the checkpoint's files."""
     return Identity(known or models.checkpoint_hash(checkpoint), {})
 
