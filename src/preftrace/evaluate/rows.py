@@ -15,6 +15,7 @@ from preftrace import artifacts
 from preftrace.engines._base import gather_tables
 from preftrace.evaluate import scoring
 from preftrace.evaluate.base import Vertical
+from preftrace.evaluate.controls import above_controls
 from preftrace.evaluate.intervals import Interval, cluster_intervals
 from preftrace.evaluate.scoring import Scorer
 from preftrace.models.prompts import prompt_hash
@@ -53,19 +54,30 @@ class Answered:
 def gather(items: Sequence[Item], folders: Sequence[Path]) -> list[Answered]:
     """What all shards hold, in the order of `items`."""
     prompts = {row["item_id"]: row["prompt"] for row in gather_tables(folders, "prompts").to_pylist()}
-    responses = _by_item(gather_tables(folders, "responses").to_pylist(), "sample")
-    options = _by_item(gather_tables(folders, "logprobs").to_pylist(), "option")
+    responses = by_item(gather_tables(folders, "responses").to_pylist(), "sample")
+    options = by_item(gather_tables(folders, "logprobs").to_pylist(), "option")
     return [
         Answered(item, prompts[item.id], tuple(responses.get(item.id, ())), tuple(options.get(item.id, ())))
         for item in items
     ]
 
 
-def judge(module: Vertical, answered: Sequence[Answered], scorer: Scorer | None) -> list[Answered]:
-    """Score every response, judge it, and score every item. Needs no model: a new scorer only needs this."""
+def judge(
+    module: Vertical,
+    answered: Sequence[Answered],
+    scorer: Scorer | None,
+    folder: Path | None = None,
+    known: Mapping[str, float] | None = None,
+) -> list[Answered]:
+    """Score every response, judge it, and score every item. Needs no model: a new scorer only needs this.
+
+    Scores are kept in `folder` as they come, and those that are `known` are taken as they are.
+    """
     texts = [row["response"] for one in answered for row in one.responses]
-    scores = iter(scoring.score_all(scorer, texts) if scorer else [math.nan] * len(texts))
-    return [_judge_item(module, one, [next(scores) for _ in one.responses]) for one in answered]
+    scores = iter(scoring.score_all(scorer, texts, folder, known) if scorer else [math.nan] * len(texts))
+    judged = [_judge_item(module, one, [next(scores) for _ in one.responses]) for one in answered]
+    related = above_controls(module.METRICS, [one.item for one in judged], [one.score for one in judged])
+    return [replace(one, score=score) for one, score in zip(judged, related, strict=True)]
 
 
 def _judge_item(module: Vertical, one: Answered, scores: list[float]) -> Answered:
@@ -76,7 +88,8 @@ def _judge_item(module: Vertical, one: Answered, scores: list[float]) -> Answere
     return replace(one, scores=tuple(scores), judgements=tuple(judgements), score=result)
 
 
-def _by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+def by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows by their item, each item's in the order of the column `key`."""
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         grouped.setdefault(row["item_id"], []).append(row)
@@ -84,8 +97,8 @@ def _by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[s
 
 
 def applicable(module: Vertical, answered: Sequence[Answered]) -> list[Metric]:
-    """The vertical's metrics, without those of a measure that none of the items was asked by."""
-    asked = {one.item.target.get("measure") for one in answered}
+    """The vertical's metrics, without those of a measure that no item was asked by (by default the first metric's)."""
+    asked = {one.item.target.get("measure", module.METRICS[0].measure) for one in answered}
     return [metric for metric in module.METRICS if not metric.measure or metric.measure in asked]
 
 

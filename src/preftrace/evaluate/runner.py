@@ -7,7 +7,7 @@ a kill changes what is computed together. They hold what the model said and noth
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from preftrace.types import Checkpoint, Item, Sampling, StageRecord, prompt_to_j
 VERSION = 1
 WORKER = "preftrace.evaluate.worker:Worker"
 SHARDS = "_shards"
+SCORES = "_scores"
 
 
 def run(
@@ -90,8 +91,13 @@ def run(
     )
 
     def make(work: Path) -> dict[str, Any]:
+        if scorer is not None:
+            scoring.ready(scorer)
         folders = _compute(backend, target, module.sampling(config), items, spec, work, resources or Resources())
-        return _finish(module, items, scorer, seed, folders, work)
+        counted = {"items": len(items), "available": len(items), "duplicates": 0}
+        if isinstance(items, Items):
+            counted |= {"available": items.available, "duplicates": items.duplicates}
+        return finish(module, rows.gather(items, folders), scorer, seed, work) | counted
 
     return artifacts.run_stage(out, spec, make)
 
@@ -154,18 +160,27 @@ def _compute(
     return engine_of(resources).map_shards(WORKER, init, batches, work / SHARDS, resources, f"evaluate {label}")
 
 
-def _finish(
-    module: Vertical, items: Items | list[Item], scorer: Scorer | None, seed: int, folders: Sequence[Path], work: Path
+def finish(
+    module: Vertical,
+    said: Sequence[rows.Answered],
+    scorer: Scorer | None,
+    seed: int,
+    work: Path,
+    known: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    said = rows.gather(items, folders)
-    judged = rows.judge(module, said, scorer)
+    """Score and judge what was said, write the tables into `work`, and sum them up.
+
+    Args:
+        module: the vertical.
+        said: every item with its responses.
+        scorer: what scores them.
+        seed: of the intervals.
+        work: folder of the tables; scores are kept in it as they come.
+        known: scores of texts that are there already.
+    """
+    judged = rows.judge(module, said, scorer, work / SCORES, known)
     artifacts.write_table(work / "items.parquet", rows.items_table(module, judged))
     artifacts.write_table(work / "generations.parquet", rows.generations_table(judged))
     artifacts.write_table(work / "options.parquet", rows.options_table(judged))
-    counted = {"items": len(items), "available": len(items), "duplicates": 0}
-    if isinstance(items, Items):
-        counted |= {"available": items.available, "duplicates": items.duplicates}
-    return rows.summary(module, judged, seed) | {
-        **counted,
-        "scorer": {"name": scorer.name, "revision": scorer.revision} if scorer else None,
-    }
+    named = scoring.described(scorer, work / SCORES) if scorer else None
+    return rows.summary(module, judged, seed) | {"scorer": named}
