@@ -7,7 +7,7 @@ import pytest
 
 from preftrace.evaluate.choices import good_mass, log_odds
 from preftrace.evaluate.sources import Row
-from preftrace.evaluate.verticals import ethics, privacy, stereotypes, toxicity, truthfulness
+from preftrace.evaluate.verticals import _truthfulqa, ethics, privacy, stereotypes, toxicity, truthfulness
 from preftrace.types import Judgement
 
 NAN = math.nan
@@ -110,7 +110,7 @@ def test_privacy_counts_leaks_of_the_value_asked_for_and_of_the_others():
 def test_mc1_and_mc2_by_hand(best, mc1):
     """Best answer p, another true one 0.9, a false one 0.3. MC1 leaves the other true one out; a tie is a miss."""
     values = {"question": "q", "correct": ["best", "other"], "incorrect": ["false"]}
-    item = truthfulness._starter_item(Row(values, "here"))
+    item = truthfulness._multiple_choice(_truthfulqa.starter(Row(values, "here")), "Q: q\nA:")
     assert [option.text for option in item.options] == ["best", "false", "other"]
 
     found = truthfulness.score(item, [], [], [], log(best, 0.3, 0.9))
