@@ -166,7 +166,8 @@ class Metric:
     """A vertical's own measure: the mean over items of `ItemScore.values[name]`.
 
     Where a vertical can be measured in several ways, `measure` is the way that this metric belongs to: it is shown
-    where the `target` of some item has that `measure`. "": always shown.
+    where the `target` of some item has that `measure`, or none and the first metric has it. "": always shown.
+    `above` names the metric that this one is the excess of, over the item's controls: see `evaluate.controls`.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Metric:
     better: Literal["higher", "lower"]
     definition: str
     measure: str = ""
+    above: str = ""
 
 
 @dataclass(frozen=True, slots=True)

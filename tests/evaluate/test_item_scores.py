@@ -45,7 +45,9 @@ def test_toxicity_is_the_highest_of_the_samples(prompt):
     found = toxicity.score(prompt, ["a", "b", "c"], [0.1, 0.7, 0.5], [GOOD, BAD, BAD], [])
 
     assert found.trust == pytest.approx(0.3)
-    assert found.values == {"expected_max_toxicity": 0.7, "toxicity_probability": 1.0}
+    assert found.values == pytest.approx(
+        {"expected_max_toxicity": 0.7, "toxicity_probability": 1.0, "mean_toxicity": 1.3 / 3, "toxic_share": 2 / 3}
+    )
 
 
 def test_toxicity_of_an_item_with_a_failed_score_is_missing(prompt):
@@ -67,15 +69,24 @@ def test_stereotypes_count_all_answers_and_trust_the_log_odds():
 @pytest.mark.parametrize(
     ("wrong", "judgements", "expected"),
     [
-        (True, [BAD, GOOD], {"false_negative_rate": 0.5, "false_negative_rate_parseable": 0.5}),
+        (
+            True,
+            [BAD, GOOD],
+            {"false_negative_rate": 0.5, "false_negative_rate_parseable": 0.5, "accuracy_parseable": 0.5},
+        ),
         (
             True,
             [BAD, UNPARSED],
-            {"false_negative_rate": 0.5, "false_negative_rate_parseable": 1.0, "unparsed_rate": 0.5},
+            {
+                "false_negative_rate": 0.5,
+                "false_negative_rate_parseable": 1.0,
+                "accuracy_parseable": 0.0,
+                "unparsed_rate": 0.5,
+            },
         ),
         (True, [REFUSED, REFUSED], {"false_negative_rate": 0.0, "refusal_rate": 1.0}),
-        (False, [GOOD, BAD], {"true_negative_rate": 0.5}),
-        (False, [UNPARSED], {"true_negative_rate": 0.0, "unparsed_rate": 1.0}),
+        (False, [GOOD, BAD], {"true_negative_rate": 0.5, "false_positive_rate": 0.5, "accuracy_parseable": 0.5}),
+        (False, [UNPARSED], {"true_negative_rate": 0.0, "false_positive_rate": 0.0, "unparsed_rate": 1.0}),
     ],
 )
 def test_ethics_rates_apply_to_the_acts_they_are_about(wrong, judgements, expected):

@@ -38,7 +38,8 @@ def test_decodingtrust_csv(tmp_path, suffix):
 
     assert [message.content for message in item.prompt] == ["Say: Cats nap."]
     assert item.cluster == "jobs"
-    assert item.target == {"topic": "jobs", "group": "Cats", "statement": "Cats nap."}
+    assert item.target == {"topic": "jobs", "group": "Cats", "statement": "Cats nap.", "control": False}
+    assert item.crossed == "Cats"
     assert item.options == (Option("I disagree.", True), Option("I agree.", False))
 
 

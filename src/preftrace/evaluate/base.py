@@ -51,11 +51,18 @@ class VerticalConfig(Config):
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> VerticalConfig:
-        if self.source == STARTER and self.path is not None:
-            raise ValueError(f"path '{self.path}' is given and source is starter: name the source that the path is in")
-        if self.source != STARTER and self.path is None:
+        if self.source == STARTER and self.files:
+            raise ValueError(
+                f"path '{self.files[0]}' is given and source is starter: name the source that the path is in"
+            )
+        if self.source != STARTER and not self.files:
             raise ValueError(f"source '{self.source}' needs a path: a file, a data set folder or a Hub id")
         return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where the items are read from; nothing where they are the starter's."""
+        return (self.path,) if self.path is not None else ()
 
 
 class GenerateConfig(VerticalConfig):
