@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from preftrace import __version__
-from preftrace.cli import adapt, align, attribute, compare, doctor, evaluate, pairs, report, run, validate
+from preftrace.cli import (
+    adapt,
+    align,
+    attribute,
+    calibrate,
+    compare,
+    doctor,
+    evaluate,
+    pairs,
+    report,
+    rescore,
+    run,
+    validate,
+)
 
 app = typer.Typer(
     name="preftrace",
@@ -38,6 +51,8 @@ app.add_typer(pairs.app, name="pairs")
 app.command()(align.align)
 app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
+app.command()(rescore.rescore)
+app.command()(calibrate.calibrate)
 app.command()(compare.compare)
 app.add_typer(attribute.app, name="attribute")
 app.command()(validate.validate)

@@ -20,6 +20,7 @@ from preftrace.artifacts import StageSpec
 from preftrace.errors import ArtifactError, DataError
 from preftrace.evaluate import rows, scoring
 from preftrace.evaluate.base import Vertical, load
+from preftrace.evaluate.results import Evaluation
 from preftrace.evaluate.runner import finish
 from preftrace.evaluate.scoring import Scorer
 from preftrace.types import Item, Option, StageRecord, prompt_from_json
@@ -35,33 +36,35 @@ class Rescored(NamedTuple):
     target: Path
 
 
-def rescore(found: Path, spec: str, out: Path | None = None, *, replace: bool = False) -> list[StageRecord]:
-    """Score the answers of evaluations again.
+def rescore(
+    found: str | Path, scorer: str, out: str | Path | None = None, *, replace: bool = False
+) -> list[Evaluation]:
+    """Score the answers of evaluations again; nothing is generated.
 
     Args:
         found: a run, a folder of evaluations, or one evaluation.
-        spec: the scorer.
+        scorer: its spec, such as `hf:MODEL`.
         out: results go to `<out>/<stage>/<vertical>`; to `rescore/<scorer>` beside the evaluations where None, or in
             their place where `replace` is set.
         replace: write over another result that is where the new one goes, and ask again for what a result of the
             same scorer lacks.
 
     Returns:
-        The records, in the order of the folders.
+        The evaluations with their new scores, in the order of the folders.
 
     Raises:
         ConfigError: the spec names no scorer, or the scorer lacks a key.
         DataError: there is no evaluation that a scorer is part of, or an answer is not stored whole.
         ArtifactError: another result is where one would go, and `replace` is not set.
     """
-    scorer = scoring.build(spec)
-    records = _evaluations(found)
-    work = [Rescored(record, _target(record.folder, scorer, out, replace)) for record in records]
-    specs = [_spec(one.old, spec, scorer) for one in work]
+    scores = scoring.build(scorer)
+    place = None if out is None else Path(out)
+    work = [Rescored(old, _target(old.folder, scores, place, replace)) for old in _evaluations(Path(found))]
+    specs = [_spec(one.old, scorer, scores) for one in work]
     for one, made in zip(work, specs, strict=True):
-        _check(one, made, scorer, replace)
-    scoring.ready(scorer)
-    return [_rescore(one, made, scorer, replace) for one, made in zip(work, specs, strict=True)]
+        _check(one, made, scores, replace)
+    scoring.ready(scores)
+    return [Evaluation(_rescore(one, made, scores, replace)) for one, made in zip(work, specs, strict=True)]
 
 
 def _evaluations(found: Path) -> list[StageRecord]:
