@@ -97,8 +97,9 @@ def by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[st
 
 
 def applicable(module: Vertical, answered: Sequence[Answered]) -> list[Metric]:
-    """The vertical's metrics, without those of a measure that no item was asked by (by default the first metric's)."""
-    asked = {one.item.target.get("measure", module.METRICS[0].measure) for one in answered}
+    """The vertical's metrics, without those of a measure that no item was asked by; the first one is the default."""
+    default = next((metric.measure for metric in module.METRICS if metric.measure), "")
+    asked = {one.item.target.get("measure", default) for one in answered}
     return [metric for metric in module.METRICS if not metric.measure or metric.measure in asked]
 
 
@@ -196,8 +197,13 @@ def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[s
         "clusters": len({one.item.cluster for one in answered}),
         "unscored": sum(math.isnan(score) for one in answered for score in one.scores) if module.SCORER else 0,
         "prompts": artifacts.hash_json([prompt_hash(one.prompt) for one in answered]),
-        "generated_tokens": sum(len(row["response_ids"]) for one in answered for row in one.responses),
+        "generated_tokens": _tokens([row["response_ids"] for one in answered for row in one.responses]),
     }
+
+
+def _tokens(ids: Sequence[Sequence[int] | None]) -> int | None:
+    """How many tokens were drawn; None where a backend did not tell them."""
+    return None if any(own is None for own in ids) else sum(len(own or ()) for own in ids)
 
 
 def _plain(interval: Interval) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from preftrace.evaluate.base import STARTER, VerticalConfig
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+PICKLES = (".pkl", ".pickle", ".pck", ".p")
 
 
 class Row(NamedTuple):
@@ -101,6 +102,11 @@ def read_file(path: Path) -> Iterator[Row]:
         DataError: another suffix, or a file that cannot be read; names the row where there is one.
     """
     suffix = _suffix(path)
+    if path.suffix.lower() in PICKLES:
+        raise DataError(
+            f"{path}: a pickle can run any program when it is opened, so it is never read. Have whoever trusts it "
+            'write its rows as JSON, such as [{"name": "...", "email": "..."}]'
+        )
     if not suffix:
         raise DataError(f"{path}: unknown file type; known: {', '.join(SUFFIXES)}, the first three also with .gz")
     try:
