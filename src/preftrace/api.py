@@ -132,7 +132,14 @@ def adapt(
 
 
 def evaluate(
-    model: str | Path, vertical: str, out: str | Path, *, format: str = "raw", seed: int = 0, **options: Any
+    model: str | Path,
+    vertical: str,
+    out: str | Path,
+    *,
+    format: str = "raw",
+    seed: int = 0,
+    backend: str | Mapping[str, Any] = "hf",
+    **options: Any,
 ) -> Evaluation:
     """Evaluate a model on one vertical.
 
@@ -142,15 +149,17 @@ def evaluate(
         out: folder of the evaluation.
         format: prompt format, `raw` or `chat`.
         seed: of the items drawn, the answers and the intervals.
+        backend: what runs the model: `hf`, `vllm`, `openai`, or a mapping of its `name` and its settings.
         options: fields of the vertical's settings, such as `limit` and `samples`.
     """
     from preftrace import models
     from preftrace.evaluate import configure
     from preftrace.evaluate import run as evaluate_stage
+    from preftrace.evaluate.backend import configure as configure_backend
 
-    config = configure(vertical, options)
+    config, runs_it = configure(vertical, options), configure_backend(backend)
     checkpoint = models.resolve_checkpoint(str(model))
-    record = evaluate_stage(checkpoint, vertical, config, Path(out), format=format, seed=seed)
+    record = evaluate_stage(checkpoint, vertical, config, Path(out), format=format, seed=seed, backend=runs_it)
     return Evaluation(record)
 
 
@@ -185,11 +194,13 @@ def attribute(
         options: fields of `AttributeConfig` to change from the study's, such as `methods`.
     """
     from preftrace.attribute.influence import run as attribute_stage
+    from preftrace.study.backend import check_influence
     from preftrace.study.reading import read_study
 
     folder = (run if isinstance(run, Run) else Run(run)).folder
     evaluations = find_evaluations(folder / "evaluate" / stage)
     study = read_study(folder / "study.yaml")
+    check_influence(study)
     started = study.stages[stage].from_ if stage in study.stages else "base"
     usual = study.attribute.method_config() if study.attribute else AttributeConfig()
     settings = _config(AttributeConfig, {**usual.model_dump(), **options})

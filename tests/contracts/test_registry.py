@@ -19,13 +19,13 @@ from preftrace.errors import ConfigError
 from preftrace.evaluate.base import ScoredConfig, VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
 from preftrace.preferences import PreferencesConfig
-from preftrace.registry import BASELINES, METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
+from preftrace.registry import BACKENDS, BASELINES, METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
 from preftrace.study.config import StudyAttributeConfig
 from preftrace.types import OUTCOMES, Sampling, prompt_to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = {"SOURCES": SOURCES, "STAGES": STAGES, "VERTICALS": VERTICALS, "SCORERS": SCORERS}
-ALL |= {"METHODS": METHODS, "BASELINES": BASELINES, "SECTIONS": SECTIONS}
+ALL |= {"METHODS": METHODS, "BASELINES": BASELINES, "SECTIONS": SECTIONS, "BACKENDS": BACKENDS}
 THINGS = [
     pytest.param(registry, name, id=f"{key}-{name}") for key, registry in ALL.items() for name in registry.names()
 ]
@@ -33,6 +33,7 @@ CITATION = re.compile(r"arXiv \d{4}\.\d{4,5}|https?://\S+|doi")
 CONFIGS = [
     *(pytest.param(STAGES.load(name).Config, id=f"stage-{name}") for name in STAGES.names()),
     *(pytest.param(VERTICALS.load(name).Config, id=f"vertical-{name}") for name in VERTICALS.names()),
+    *(pytest.param(BACKENDS.load(name).Config, id=f"backend-{name}") for name in BACKENDS.names()),
     PreferencesConfig,
     AdapterConfig,
     AdaptConfig,
@@ -70,7 +71,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(registry):
     assert all(name in str(caught.value) for name in registry.names())
 
 
-@pytest.mark.parametrize("registry", [STAGES, VERTICALS, METHODS, BASELINES], ids=lambda r: r.noun)
+@pytest.mark.parametrize("registry", [STAGES, VERTICALS, METHODS, BASELINES, BACKENDS], ids=lambda r: r.noun)
 def test_what_makes_results_has_a_version(registry):
     versions = {name: registry.load(name).VERSION for name in registry.names()}
     assert all(type(version) is int and version >= 1 for version in versions.values()), versions

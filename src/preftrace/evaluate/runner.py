@@ -16,6 +16,7 @@ from preftrace import artifacts
 from preftrace.artifacts import StageSpec
 from preftrace.engines import Resources, engine_of
 from preftrace.engines._base import Shard
+from preftrace.errors import ConfigError
 from preftrace.evaluate import backend as backends
 from preftrace.evaluate import rows, scoring
 from preftrace.evaluate.backend import BackendConfig, Target
@@ -68,7 +69,11 @@ def run(
     module = load(vertical)
     items = module.items(config, seed)
     scorer = scoring.build(config.scorer) if isinstance(config, ScoredConfig) else None
-    backend = backend or backends.configure()
+    backend, sampling = backend or backends.configure(), module.sampling(config)
+    if sampling is not None and sampling.as_scripts and backend.name != backends.DEFAULT:
+        raise ConfigError(
+            [f"{vertical}: protocol paper draws as its scripts do, which needs backend {backends.DEFAULT}"]
+        )
     engine = backends.load(backend.name)
     identity = engine.identify(backend, checkpoint, out.parent.name, format, model_hash)
     target = Target(checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said)
@@ -93,7 +98,7 @@ def run(
     def make(work: Path) -> dict[str, Any]:
         if scorer is not None:
             scoring.ready(scorer)
-        folders = _compute(backend, target, module.sampling(config), items, spec, work, resources or Resources())
+        folders = _compute(backend, target, sampling, items, spec, work, resources or Resources())
         counted = {"items": len(items), "available": len(items), "duplicates": 0}
         if isinstance(items, Items):
             counted |= {"available": items.available, "duplicates": items.duplicates}

@@ -66,6 +66,11 @@ class Config(BackendConfig):
         key = os.environ.get(self.key_env, "").strip()
         return Client(self.base_url, key, self.timeout, self.retries, self.backoff)
 
+    def explained(self, where: str, error: Refused, more: str = "") -> ModelError:
+        """A refusal in words, with where the key comes from if it is about the key."""
+        hint = f" The key is read from the environment variable {self.key_env}." if error.status in KEY else ""
+        return ModelError(f"{where}: {error}.{more}{hint}")
+
 
 def identify(config: Config, checkpoint: Checkpoint, stage: str, format: str, known: str | None) -> Identity:
     """The hash of base URL, model name and what the server reports of itself."""
@@ -89,13 +94,13 @@ def _reported(config: Config, name: str, format: str) -> dict[str, Any]:
     except Refused as error:
         listed = {}
         if error.status in KEY:
-            raise ModelError(f"{error}. The key is read from the environment variable {config.key_env}.") from error
+            raise config.explained("backend openai", error) from error
     try:
         path, body, _ = wire.Asking(name, format, config.extra).hello()
         fingerprint = client.post(path, body, lambda answer: answer["choices"] and answer.get("system_fingerprint"))
     except Refused as error:
         known = f" It serves: {', '.join(sorted(listed)[:10])}." if listed and name not in listed else ""
-        raise ModelError(f"backend openai, model '{name}': {error}.{known}") from error
+        raise config.explained(f"backend openai, model '{name}'", error, known) from error
     facts = {key: listed[name][key] for key in LASTING if listed.get(name, {}).get(key) is not None}
     return {"fingerprint": fingerprint or None, "listed": facts}
 
@@ -130,8 +135,6 @@ class Server:
         self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[Sequence[int]]
     ) -> list[list[Answer]]:
         """One request for each answer, `concurrency` of them at a time."""
-        if sampling.num_beams > 1:
-            raise ConfigError([f"{self.target.vertical}: num_beams needs backend hf; a server draws without beams"])
         texts = [self._text(prompt) for prompt in prompts]
         jobs = [
             self.asking.answer(prompt, text, sampling, seed)
@@ -172,7 +175,7 @@ class Server:
                 refused.append(f"{way}: its answer has none")
             except Refused as error:
                 if error.status in KEY:
-                    raise self._explained(error) from error
+                    raise self.config.explained(self.target.vertical, error) from error
                 refused.append(f"{way}: {error}")
         raise ModelError(
             f"{self.target.vertical} needs log-likelihoods of given answers, and {self.config.base_url} tells none for "
@@ -219,11 +222,7 @@ class Server:
         try:
             return self.client.post(asked.path, asked.body, reading)
         except Refused as error:
-            raise self._explained(error) from error
-
-    def _explained(self, error: Refused) -> ModelError:
-        hint = f" The key is read from the environment variable {self.config.key_env}." if error.status in KEY else ""
-        return ModelError(f"{self.target.vertical}: {error}.{hint}")
+            raise self.config.explained(self.target.vertical, error) from error
 
     def _watch(self, answer: Mapping[str, Any]) -> None:
         """Say so once where the server reports to be another than at the start."""
