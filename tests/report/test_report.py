@@ -91,7 +91,7 @@ def assert_self_contained(html, parsed):
 def test_every_section_is_there_in_order(shown):
     _, parsed = shown
     ids = [attrs["id"] for attrs in parsed.named("section")]
-    assert ids == ["summary", "verticals", "answers", "influence", "recovery", "training", "data", "study"]
+    assert ids == ["summary", "verticals", "groups", "answers", "influence", "recovery", "training", "data", "study"]
     assert sorted(ids) == SECTIONS.names()
     assert [attrs["href"] for attrs in parsed.named("a")] == [f"#{name}" for name in ids]
 
@@ -136,7 +136,7 @@ def test_summary_says_in_words_what_happened(shown, finished):
 def test_charts_are_drawn_and_described(shown):
     _, parsed = shown
     drawn = [attrs["aria-label"] for attrs in parsed.named("svg")]
-    assert len(drawn) == 2 * len(VERTICALS) + 2 + 7
+    assert len(drawn) == 2 * len(VERTICALS) + 2 + 7 + len(STAGES)
     assert all(attrs["role"] == "img" for attrs in parsed.named("svg"))
     assert any(label.startswith("Leak rate (lower is better): base 0.") for label in drawn)
 
