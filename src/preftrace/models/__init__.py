@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from preftrace.models.checkpoints import checkpoint_hash as checkpoint_hash
     from preftrace.models.checkpoints import fingerprint as fingerprint
+    from preftrace.models.checkpoints import locate as locate
     from preftrace.models.checkpoints import read_checkpoint as read_checkpoint
     from preftrace.models.checkpoints import resolve_checkpoint as resolve_checkpoint
     from preftrace.models.checkpoints import write_checkpoint as write_checkpoint
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from preftrace.models.loading import LanguageModel as LanguageModel
     from preftrace.models.loading import load as load
     from preftrace.models.loading import load_tokenizer as load_tokenizer
+    from preftrace.models.loading import save_merged as save_merged
     from preftrace.models.logprobs import answer_logprobs as answer_logprobs
     from preftrace.models.logprobs import answer_states as answer_states
     from preftrace.models.logprobs import completion_logprobs as completion_logprobs
+    from preftrace.models.prefix import Prefix as Prefix
+    from preftrace.models.prefix import compute_prefix as compute_prefix
     from preftrace.models.prompts import Encoded as Encoded
     from preftrace.models.prompts import answer_text as answer_text
     from preftrace.models.prompts import encode as encode
@@ -39,11 +43,14 @@ if TYPE_CHECKING:
     from preftrace.models.reward import to_reward_model as to_reward_model
 
 _HOME = {
-    "checkpoints": ("checkpoint_hash", "fingerprint", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
+    "checkpoints": (
+        *("checkpoint_hash", "fingerprint", "locate", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
+    ),
     "generate": ("Response", "end_ids", "sample", "sample_ids"),
     "kept": ("read_kept",),
-    "loading": ("LanguageModel", "load", "load_tokenizer"),
+    "loading": ("LanguageModel", "load", "load_tokenizer", "save_merged"),
     "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
+    "prefix": ("Prefix", "compute_prefix"),
     "prompts": ("Encoded", "answer_text", "encode", "encode_answers", "render"),
     "recompute": ("checkpointed_layers", "recomputing"),
     "reward": ("RewardModel", "load_reward", "rewards", "row_rewards", "to_reward_model"),
