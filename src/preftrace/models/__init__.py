@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from preftrace.models.loading import LanguageModel as LanguageModel
     from preftrace.models.loading import load as load
     from preftrace.models.loading import load_tokenizer as load_tokenizer
-    from preftrace.models.loading import save_merged as save_merged
     from preftrace.models.logprobs import answer_logprobs as answer_logprobs
     from preftrace.models.logprobs import answer_states as answer_states
     from preftrace.models.logprobs import completion_logprobs as completion_logprobs
@@ -48,7 +47,7 @@ _HOME = {
     ),
     "generate": ("Response", "end_ids", "sample", "sample_ids"),
     "kept": ("read_kept",),
-    "loading": ("LanguageModel", "load", "load_tokenizer", "save_merged"),
+    "loading": ("LanguageModel", "load", "load_tokenizer"),
     "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
     "prefix": ("Prefix", "compute_prefix"),
     "prompts": ("Encoded", "answer_text", "encode", "encode_answers", "render"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import takewhile
 from typing import Literal
 
 from pydantic import Field
 
 from preftrace import models
 from preftrace.evaluate.backend import Answer, Backend, BackendConfig, Identity, OptionScore, Target
-from preftrace.types import Checkpoint, Prompt, Sampling
+from preftrace.types import Checkpoint, Prompt, Sampling, prompt_from_json
 
 VERSION = 1
 LOCAL = True
+SHORTEST = 32
+"""Tokens that prompts must start with in common before these are computed once for all."""
 
 
 class Config(BackendConfig):
@@ -29,7 +32,8 @@ def identify(config: Config, checkpoint: Checkpoint, stage: str, format: str, kn
 
 def build(config: Config, target: Target) -> Backend:
     """The loaded model."""
-    return Loaded(_load(target.checkpoint, target.model_hash, target.format, target.precision))
+    lm = _load(target.checkpoint, target.model_hash, target.format, target.precision)
+    return Loaded(lm, [prompt_from_json(prompt) for prompt in target.opening])
 
 
 @lru_cache(maxsize=1)
@@ -43,10 +47,23 @@ class Loaded:
 
     Args:
         lm: the model.
+        opening: two prompts that start as all prompts with options do, or none.
     """
 
-    def __init__(self, lm: models.LanguageModel) -> None:
-        self.lm = lm
+    def __init__(self, lm: models.LanguageModel, opening: Sequence[Prompt] = ()) -> None:
+        self.lm, self.opening = lm, opening
+
+    @cached_property
+    def start(self) -> models.Prefix | None:
+        """What prompts with options start with; None where it is too short to be worth it."""
+        encoded = [self._encode(prompt, "").prompt_ids for prompt in self.opening]
+        same = list(takewhile(lambda pair: pair[0] == pair[1], zip(*encoded, strict=False)))
+        # The last token may be another one where another text follows.
+        shared = [token for token, _ in same[:-1]]
+        return models.compute_prefix(self.lm, shared) if len(shared) >= SHORTEST else None
+
+    def _encode(self, prompt: Prompt, option: str) -> models.Encoded:
+        return models.encode(self.lm.tokenizer, prompt, option, self.lm.format, eos=False)
 
     def render(self, prompts: Sequence[Prompt]) -> list[str]:
         """The text that is tokenised."""
@@ -60,12 +77,8 @@ class Loaded:
         return [[Answer(one.text, one.ids, one.finished) for one in answers] for answers in drawn]
 
     def logprobs(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> list[list[OptionScore]]:
-        """An option is tokenised by itself after its prompt, so that no token spans the border."""
-        rows = [
-            models.encode(self.lm.tokenizer, prompt, option, self.lm.format, eos=False)
-            for prompt, own in zip(prompts, options, strict=True)
-            for option in own
-        ]
-        values = models.completion_logprobs(self.lm, rows)
+        """The beginning of all prompts is computed once, a prompt once for its options."""
+        rows = [self._encode(prompt, option) for prompt, own in zip(prompts, options, strict=True) for option in own]
+        values = models.completion_logprobs(self.lm, rows, start=self.start)
         scores = iter([OptionScore(float(v), len(row.answer_ids)) for v, row in zip(values, rows, strict=True)])
         return [[next(scores) for _ in own] for own in options]
