@@ -337,3 +337,21 @@ def test_scores_are_kept_as_they_come_and_a_killed_run_asks_only_for_the_rest(tm
     assert scores == [n / 100 for n in range(10, 30)]
     assert sorted(asked) == texts
     assert scoring.described(scorer, tmp_path)["versions"] == ["moderator-1"]
+
+
+def test_google_takes_its_key_in_a_header_of_its_own(monkeypatch):
+    sent = []
+
+    def answer(path, body, headers):
+        sent.append((headers["Authorization"], headers["X-Goog-Api-Key"]))
+        return 200, {}, perspective(0.5)
+
+    with serving(answer) as url:
+        remote.Endpoint(f"{url}/x", SECRET, "X-Goog-Api-Key").post([{}])
+    assert sent == [(None, SECRET)]
+    monkeypatch.setattr(remote.Endpoint, "post", lambda self, bodies: [perspective(0.5) for _ in bodies])
+    google, other = (
+        http(f"https://{host}") for host in ("commentanalyzer.googleapis.com", "googleapis.com.example.org")
+    )
+    assert google.score(["x"]) == other.score(["x"]) == [0.5]
+    assert (google.endpoint.header, other.endpoint.header) == ("X-Goog-Api-Key", "")

@@ -93,7 +93,7 @@ class GenerateConfig(VerticalConfig):
 class ScoredConfig(GenerateConfig):
     """Settings of a vertical whose answers are scored by a classifier."""
 
-    scorer: str = Field("profanity", description="profanity, or hf:<id or folder of a text classifier>[#label]")
+    scorer: str = Field("profanity", description="profanity, hf:MODEL, guard:MODEL, openai-moderation or http:URL")
 
     @field_validator("scorer")
     @classmethod

@@ -46,6 +46,7 @@ class Client:
         timeout: seconds to connect, and between two bytes of an answer.
         retries: how often a request is sent again.
         backoff: seconds before the first time; doubled each time.
+        header: where the key goes as it is, rather than as a bearer token; "": it is a bearer token.
     """
 
     base_url: str
@@ -53,6 +54,7 @@ class Client:
     timeout: float = 120.0
     retries: int = 5
     backoff: float = 1.0
+    header: str = ""
     _local: threading.local = field(default_factory=threading.local, repr=False)
 
     def get(self, path: str, read: Callable[[Any], T]) -> T:
@@ -95,7 +97,8 @@ class Client:
 
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        named = {self.header: self.key} if self.header else {"Authorization": f"Bearer {self.key}"}
+        headers = named if self.key else {}
         try:
             answer = self._local.session.request(method, url, json=body, headers=headers, timeout=self.timeout)
         except requests.exceptions.InvalidURL as error:

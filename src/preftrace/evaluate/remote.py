@@ -63,11 +63,13 @@ class Endpoint:
     Attributes:
         url: where to post to.
         key: sent as a bearer token; "": none is.
+        header: where the key goes as it is instead; "": it is a bearer token.
         failed: requests that failed since the last one that did not.
     """
 
     url: str
     key: str = field(default="", repr=False)
+    header: str = ""
     failed: int = 0
     _told: set[str] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -80,7 +82,7 @@ class Endpoint:
         """
         parts = urlsplit(self.url)
         home, _, last = parts.path.rpartition("/")
-        client = Client(f"{parts.scheme}://{parts.netloc}{home}", self.key, TIMEOUT, RETRIES, BACKOFF)
+        client = Client(f"{parts.scheme}://{parts.netloc}{home}", self.key, TIMEOUT, RETRIES, BACKOFF, self.header)
         path = f"{last}?{parts.query}" if parts.query else last
         with ThreadPoolExecutor(CONCURRENT) as threads:
             try:

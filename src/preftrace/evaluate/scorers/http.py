@@ -3,7 +3,7 @@
 The request and the answer are those of `comments:analyze` (https://developers.perspectiveapi.com). Perspective itself
 ends on 2026-12-31; services and servers of one's own that answer alike go on. The revision is the URL and the
 attribute: such an answer does not say which model made it. A key is read from PREFTRACE_HTTP_KEY and sent as a bearer
-token.
+token, to Google as its API key.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from preftrace.evaluate.remote import Endpoint, fraction, url_problem
 
@@ -51,7 +52,8 @@ class Perspective:
     def score(self, texts: Sequence[str]) -> list[float]:
         """The attribute's summary score of each text; NaN where there is none."""
         if self.endpoint is None:
-            self.endpoint = Endpoint(self.url, os.environ.get(KEY, "").strip())
+            google = (urlsplit(self.url).hostname or "").endswith(".googleapis.com")
+            self.endpoint = Endpoint(self.url, os.environ.get(KEY, "").strip(), "X-Goog-Api-Key" if google else "")
         asked = {"requestedAttributes": {self.attribute: {}}, "doNotStore": True}
         answers = self.endpoint.post([{"comment": {"text": text}, **asked} for text in texts])
         values = [_value(answer, self.attribute) for answer in answers]
