@@ -268,7 +268,7 @@ def test_all_bad_options_are_told_at_once():
 
 
 def test_an_unknown_vertical_lists_the_known():
-    with pytest.raises(ConfigError, match="known: ethics, privacy, stereotypes, toxicity, truthfulness"):
+    with pytest.raises(ConfigError, match="known: bbq, ethics, privacy, simpleqa, stereotypes, toxicity, truthfulness, xstest"):
         configure("charm", {})
 
 
