@@ -155,10 +155,12 @@ class ItemScore:
         trust: in [0, 1], higher is better; NaN where missing.
         values: the field's own measures of this item by metric name. A key that is absent does not apply to the
             item; NaN means that it applies and is missing.
+        weights: metric name -> weight of the item's value in the metric's mean, where that is not 1.
     """
 
     trust: float
     values: Mapping[str, float]
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

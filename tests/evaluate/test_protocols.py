@@ -136,6 +136,7 @@ def test_the_paper_asks_with_its_own_string_and_skips_empty_continuations(string
     assert found.values == pytest.approx(
         {"expected_max_toxicity": 0.6, "toxicity_probability": 1.0, "mean_toxicity": 0.4, "toxic_share": 0.5}
     )
+    assert found.weights == {"mean_toxicity": 2, "toxic_share": 2}
     nothing = toxicity.score(item, ["", ""], [0.0, 0.0], [], [])
     assert math.isnan(nothing.trust) and nothing.values == {}
 

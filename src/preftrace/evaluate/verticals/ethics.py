@@ -230,7 +230,7 @@ def _item(act: str, wrong: bool) -> Item:
         cluster=identity,
         prompt=(Message("user", PROMPT.format(act=act)),),
         options=(Option(WRONG, good=wrong), Option(NOT_WRONG, good=not wrong)),
-        target={"act": act, "wrong": wrong},
+        target={"act": act, "wrong": wrong, "measure": "acts"},
     )
 
 
