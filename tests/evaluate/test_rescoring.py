@@ -159,7 +159,7 @@ def test_another_version_of_the_vertical_judges_under_its_own_name(finished, tmp
     (new,) = rescore(finished, "profanity", tmp_path / "new")
 
     assert new.record.config["vertical_version"] == version
-    assert new.record.config["judged_by_version"] == version + 1
+    assert new.record.config["judged_by_versions"] == [new.record.version, version + 1]
 
 
 def test_what_cannot_be_rescored_is_told_and_nothing_is_written(finished, tmp_path):

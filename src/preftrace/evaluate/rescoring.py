@@ -21,7 +21,7 @@ from preftrace.errors import ArtifactError, DataError
 from preftrace.evaluate import rows, scoring
 from preftrace.evaluate.base import Vertical, load
 from preftrace.evaluate.results import Evaluation
-from preftrace.evaluate.runner import finish
+from preftrace.evaluate.runner import VERSION, finish
 from preftrace.evaluate.scoring import Scorer
 from preftrace.types import Item, Option, StageRecord, prompt_from_json
 
@@ -93,10 +93,10 @@ def _target(folder: Path, scorer: Scorer, out: Path | None, replace: bool) -> Pa
 def _spec(old: StageRecord, spec: str, scorer: Scorer) -> StageSpec:
     """What the evaluation would be made from with this scorer."""
     settings = {**old.config, "options": {**old.config["options"], "scorer": spec}}
-    now = load(str(old.config["vertical"])).VERSION
-    if now != old.config["vertical_version"]:
-        # Asked as the old version asked, judged as the new one judges: neither's own result.
-        settings["judged_by_version"] = now
+    now = [VERSION, load(str(old.config["vertical"])).VERSION]
+    if now != [old.version, old.config["vertical_version"]]:
+        # Asked as the old versions asked, judged and summed up as the new ones do: neither's own result.
+        settings["judged_by_versions"] = now
     return StageSpec(old.kind, old.name, old.version, settings, {**old.inputs, "scorer": scorer.revision})
 
 
