@@ -65,6 +65,7 @@ class Target:
         precision: as in `models.load`.
         model_hash: the identity's hash.
         said: the identity's facts.
+        opening: two prompts (JSON), or none: what both start with, every prompt that has options starts with.
     """
 
     checkpoint: Checkpoint
@@ -74,6 +75,7 @@ class Target:
     precision: str
     model_hash: str
     said: Mapping[str, Any] = field(default_factory=dict)
+    opening: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

@@ -67,13 +67,32 @@ def phrases(text: str) -> list[str]:
     return [line for line in text.split("\n") if line]
 
 
-def _read(file: Path) -> object:
+def read_preamble(path: str | None) -> str:
+    """The text of a file, without white space at its ends, and a blank line after it; "" for no file.
+
+    Raises:
+        DataError: it cannot be read, or is blank.
+    """
+    if path is None:
+        return ""
+    file = Path(path).expanduser()
+    text = _text(file, "preamble").strip()
+    if not text:
+        raise DataError(f"{file}: is blank. It is named by preamble: and is put before every question.")
+    return f"{text}\n\n"
+
+
+def _text(file: Path, setting: str) -> str:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}. It is named by prompts:.") from error
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}. It is named by {setting}:.") from error
+
+
+def _read(file: Path) -> object:
+    text = _text(file, "prompts")
     try:
         return json.loads(text) if file.suffix.lower() == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:

@@ -25,7 +25,7 @@ from preftrace.evaluate.scoring import Scorer
 from preftrace.evaluate.selection import Items
 from preftrace.types import Checkpoint, Item, Sampling, StageRecord, prompt_to_json
 
-VERSION = 1
+VERSION = 2
 WORKER = "preftrace.evaluate.worker:Worker"
 SHARDS = "_shards"
 SCORES = "_scores"
@@ -76,7 +76,9 @@ def run(
         )
     engine = backends.load(backend.name)
     identity = engine.identify(backend, checkpoint, out.parent.name, format, model_hash)
-    target = Target(checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said)
+    target = Target(
+        checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said, opening(items)
+    )
     inputs = {"model": identity.model, "items": _items_hash(items)}
     if not engine.LOCAL and model_hash is not None:
         # What is served cannot be looked into: at least a stage that was trained again is asked again.
@@ -121,6 +123,12 @@ def shards(items: Sequence[Item], batch_size: int, samples: int, seed: int) -> l
         for item in order
     ]
     return [{"items": described[i : i + batch_size]} for i in range(0, len(described), batch_size)]
+
+
+def opening(items: Sequence[Item]) -> tuple[str, ...]:
+    """The first and the last, in order of text, of the prompts with options: all others start as both do."""
+    prompts = {prompt_to_json(item.prompt) for item in items if item.options}
+    return (min(prompts), max(prompts)) if len(prompts) > 1 else ()
 
 
 def sample_seed(seed: int, item_id: str, sample: int) -> int:

@@ -5,7 +5,7 @@ the best answer has the highest log-likelihood among the options with one true a
 options' total probability that lies on true answers. `binary`: the authors' form of 2025, the best true against the
 best false answer, each order once. `generation`: the model answers, and its answer is compared with the true and the
 false ones by ROUGE. `protocol: paper` asks as the scripts of arXiv 2404.18870 do, without the question.
-Deviation: the prompt is the question alone, without the preamble of six answers that other harnesses put first.
+Deviation: the prompt is the question alone; the solved questions of other harnesses are a setting (`preamble`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from preftrace.evaluate import parsing
 from preftrace.evaluate.base import GenerateConfig
 from preftrace.evaluate.choices import good_mass
-from preftrace.evaluate.prompts import read_prompts
+from preftrace.evaluate.prompts import read_preamble, read_prompts
 from preftrace.evaluate.selection import Items, select
 from preftrace.evaluate.similarity import nearer, rouge1, rouge_l
 from preftrace.evaluate.sources import rows
@@ -60,6 +60,8 @@ METRICS = (
 class Config(GenerateConfig):
     """Settings of the truthfulness vertical."""
 
+    # Like the prompt strings, its text stands in the items, whose hash is part of every result.
+    SPEED: ClassVar[frozenset[str]] = GenerateConfig.SPEED | {"preamble"}
     PAPER: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 70, "temperature": 0.0, "samples": 1}
 
     source: Literal["starter", "truthfulqa"] = Field(
@@ -68,12 +70,17 @@ class Config(GenerateConfig):
     measure: Literal["mc", "binary", "generation"] = Field(
         "mc", description="mc: MC1 and MC2; binary: best true or best false answer; generation: answers in text"
     )
+    preamble: str | None = Field(
+        None, description="text file, such as of solved questions, that is put before every question; none: nothing"
+    )
     batch_size: int = Field(8, ge=1, description="questions whose options are scored together")
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Config:
         if self.protocol == "paper" and self.measure != "mc":
             raise ValueError(f"protocol paper has a measure of its own: leave measure out, not {self.measure}")
+        if self.protocol == "paper" and self.preamble is not None:
+            raise ValueError("protocol paper puts nothing before its prompt: leave preamble out")
         drawing = ("samples", "max_new_tokens", "temperature", "num_beams")
         idle = [k for k in drawing if getattr(self, k) != type(self).model_fields[k].default]
         if idle and not self.draws:
@@ -170,9 +177,10 @@ def _generated(item: Item, responses: Sequence[str], judgements: Sequence[Judgem
 
 def _read(config: Config, seed: int) -> Iterator[Item]:
     strings = read_prompts(config.prompts, "truthfulness", _truthfulqa.PAPER) if config.protocol == "paper" else {}
+    preamble = read_preamble(config.preamble)
     for row in rows("truthfulness", config):
         question = _truthfulqa.starter(row) if config.source == "starter" else _truthfulqa.published(row)
-        prompt = f"Q: {question.text}\nA:"
+        prompt = f"{preamble}Q: {question.text}\nA:"
         if strings:
             yield _truthfulqa.repeated(question, strings, seed)
         elif config.measure == "binary":
