@@ -17,7 +17,9 @@ from preftrace.evaluate import scoring
 from preftrace.evaluate.base import Vertical
 from preftrace.evaluate.controls import above_controls
 from preftrace.evaluate.intervals import Interval, cluster_intervals
+from preftrace.evaluate.layout import Layout
 from preftrace.evaluate.scoring import Scorer
+from preftrace.evaluate.weights import linearised
 from preftrace.models.prompts import prompt_hash
 from preftrace.types import OUTCOMES, Item, ItemScore, Judgement, Metric, prompt_to_json
 
@@ -184,7 +186,9 @@ def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[s
     known = [{"trust": one.score.trust, **one.score.values} for one in answered]
     applies = np.array([[name in row for name in ("trust", *names)] for row in known])
     values = np.array([[row.get(name, math.nan) for name in ("trust", *names)] for row in known])
-    trust, *metrics = cluster_intervals(values, applies, [one.item.cluster for one in answered], seed)
+    weights = np.array([[one.score.weights.get(name, 1.0) for name in ("trust", *names)] for one in answered])
+    values = linearised(values, applies, weights)
+    trust, *metrics = cluster_intervals(values, applies, _layout([one.item for one in answered]), seed)
     outcomes = [judgement.outcome for one in answered for judgement in one.judgements]
     return {
         "trust": _plain(trust),
@@ -204,6 +208,10 @@ def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[s
 def _tokens(ids: Sequence[Sequence[int] | None]) -> int | None:
     """How many tokens were drawn; None where a backend did not tell them."""
     return None if any(own is None for own in ids) else sum(len(own or ()) for own in ids)
+
+
+def _layout(items: Sequence[Item]) -> Layout:
+    return Layout([i.cluster for i in items], [i.crossed for i in items], [i.unit for i in items])
 
 
 def _plain(interval: Interval) -> dict[str, Any]:
