@@ -111,7 +111,7 @@ def calibrated(
 
 
 def heat(cells: Mapping[tuple[str, str], float], title: str) -> Markup:
-    """A map of values in [0, 1] by (row, column): the larger, the stronger its colour; a cell that is not there is empty."""
+    """A map of values in [0, 1] by (row, column): the larger, the stronger its colour; a missing cell is empty."""
     import altair as alt
 
     data = [{"row": clean(row), "column": clean(column), "value": v} for (row, column), v in cells.items()]
