@@ -3,9 +3,11 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+from preftrace import artifacts
 from preftrace.errors import DataError
 from preftrace.evaluate import configure, load, run
 from preftrace.evaluate.base import FIVE
@@ -321,3 +323,11 @@ def test_they_run_and_leave_their_metrics(tiny_folder, tmp_path, vertical):
     assert list(record.summary["metrics"]) == [metric.name for metric in module.METRICS]
     assert record.summary["trust_from"] == module.TRUST_FROM and record.summary["items"] == 6
     assert json.loads((record.folder / "record.json").read_text())["summary"]["trust"]["n"] <= 6
+
+
+def test_the_record_names_what_was_read(tiny_folder, tmp_path, write):
+    path = write("b.jsonl", [BBQ, BBQ | {"context": "A boy and an aunt met."}])
+    record = run(Checkpoint(str(tiny_folder)), "bbq", configure("bbq", {"source": "bbq", "path": path}), tmp_path / "b")
+
+    assert record.summary["sources"] == [{"path": path, "sha256": artifacts.hash_file(Path(path))}]
+    assert record.summary["items"] == 2

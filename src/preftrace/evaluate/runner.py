@@ -18,7 +18,7 @@ from preftrace.engines import Resources, engine_of
 from preftrace.engines._base import Shard
 from preftrace.errors import ConfigError
 from preftrace.evaluate import backend as backends
-from preftrace.evaluate import rows, scoring
+from preftrace.evaluate import rows, scoring, sources
 from preftrace.evaluate.backend import BackendConfig, Target
 from preftrace.evaluate.base import ScoredConfig, Vertical, VerticalConfig, load
 from preftrace.evaluate.scoring import Scorer
@@ -101,12 +101,17 @@ def run(
         if scorer is not None:
             scoring.ready(scorer)
         folders = _compute(backend, target, sampling, items, spec, work, resources or Resources())
-        counted = {"items": len(items), "available": len(items), "duplicates": 0}
-        if isinstance(items, Items):
-            counted |= {"available": items.available, "duplicates": items.duplicates}
-        return finish(module, rows.gather(items, folders), scorer, seed, work) | counted
+        return finish(module, rows.gather(items, folders), scorer, seed, work) | _counted(items, config)
 
     return artifacts.run_stage(out, spec, make)
+
+
+def _counted(items: Sequence[Item], config: VerticalConfig) -> dict[str, Any]:
+    """Items, those there were to take them from, what was left out as the same again, and the files they are from."""
+    counted: dict[str, Any] = {"items": len(items), "available": len(items), "duplicates": 0}
+    if isinstance(items, Items):
+        counted |= {"available": items.available, "duplicates": items.duplicates}
+    return counted | ({"sources": sources.pinned(config)} if config.files else {})
 
 
 def shards(items: Sequence[Item], batch_size: int, samples: int, seed: int) -> list[Shard]:
