@@ -16,6 +16,7 @@ from preftrace.attribute.scores import InfluenceScores
 from preftrace.config import AdapterConfig
 from preftrace.errors import ConfigError
 from preftrace.evaluate.compare import CompareConfig, Comparison, compare_stage, find_evaluations, load_comparisons
+from preftrace.evaluate.replicates import find_replicates
 from preftrace.evaluate.results import Evaluation
 from preftrace.preferences import PreferencesConfig
 from preftrace.study.config import describe
@@ -169,14 +170,18 @@ def compare(
     """Paired comparison of two evaluations of the same items; differences are b - a.
 
     Args:
-        a: an evaluation, or the folder of one, or of a stage's evaluations.
+        a: an evaluation, or the folder of one, or of a stage's evaluations; or a log of lm-eval or Inspect. With `*`,
+            as in `runs/s*/evaluate/sft`, several that differ by their training seed.
         b: likewise, after.
         out: folder of the comparisons.
         options: fields of `CompareConfig`.
     """
     folders = [x.record.folder if isinstance(x, Evaluation) else Path(x) for x in (a, b)]
     names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
-    found = {name: find_evaluations(folder) for name, folder in zip(names, folders, strict=True)}
+    found = [
+        {name: find_evaluations(place) for name, place in zip(names, pair, strict=True)}
+        for pair in find_replicates(*folders)
+    ]
     compare_stage(found, Path(out), _config(CompareConfig, options))
     return load_comparisons(Path(out))
 

@@ -18,6 +18,7 @@ from preftrace.config import AdapterConfig, Config
 from preftrace.errors import ConfigError
 from preftrace.evaluate.base import ScoredConfig, VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
+from preftrace.evaluate.planning import PlanConfig
 from preftrace.preferences import PreferencesConfig
 from preftrace.registry import BACKENDS, BASELINES, METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
 from preftrace.study.config import StudyAttributeConfig
@@ -38,6 +39,7 @@ CONFIGS = [
     AdapterConfig,
     AdaptConfig,
     CompareConfig,
+    PlanConfig,
     AttributeConfig,
     StudyAttributeConfig,
     FidelityConfig,
