@@ -15,7 +15,9 @@ from preftrace.cli import (
     compare,
     doctor,
     evaluate,
+    export,
     pairs,
+    plan,
     report,
     rescore,
     run,
@@ -54,7 +56,9 @@ app.command()(evaluate.evaluate)
 app.command()(rescore.rescore)
 app.command()(calibrate.calibrate)
 app.command()(compare.compare)
+app.command()(plan.plan)
 app.add_typer(attribute.app, name="attribute")
+app.add_typer(export.app, name="export")
 app.command()(validate.validate)
 app.command()(report.report)
 app.command()(doctor.doctor)
