@@ -44,6 +44,15 @@ def timed(home: Any, name: str, seconds: dict[str, float], part: str) -> Iterato
         setattr(home, name, plain)
 
 
+def never_ending(lm: Any) -> None:
+    """Give the tokenizer an end token that the model does not have, and the model none."""
+    if lm.tokenizer.pad_token is None:
+        lm.tokenizer.pad_token = lm.tokenizer.eos_token
+    lm.tokenizer.add_special_tokens({"eos_token": "<never>"})
+    lm.model.generation_config.eos_token_id = None
+    assert lm.tokenizer.eos_token_id >= lm.model.get_output_embeddings().out_features
+
+
 def peak_rss_mib() -> float:
     """This process's highest resident size so far."""
     # Linux hands ru_maxrss on from the process that starts another: only the kernel's own mark is this process's.

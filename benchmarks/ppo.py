@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import circumstances, clocked, number_of_a_process, peak_rss_mib, timed, write
+from _machine import circumstances, clocked, never_ending, number_of_a_process, peak_rss_mib, timed, write
 
 from preftrace import models, preferences
 from preftrace.align import _ppo_run, ppo
@@ -199,15 +199,6 @@ def padded(rows: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Ten
 def length(answers: Sequence[Answer]) -> list[float]:
     """The reward: characters of an answer."""
     return [float(len(answer.text)) for answer in answers]
-
-
-def never_ending(lm: models.LanguageModel) -> None:
-    """Give the tokenizer an end token that the model does not have, and the model none."""
-    if lm.tokenizer.pad_token is None:
-        lm.tokenizer.pad_token = lm.tokenizer.eos_token
-    lm.tokenizer.add_special_tokens({"eos_token": "<never>"})
-    lm.model.generation_config.eos_token_id = None
-    assert lm.tokenizer.eos_token_id >= lm.model.get_output_embeddings().out_features
 
 
 def compare(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from preftrace.attribute.fidelity_result import FidelityResult as FidelityResult
     from preftrace.attribute.scores import InfluenceScores as InfluenceScores
     from preftrace.evaluate.compare import Comparison as Comparison
+    from preftrace.evaluate.planning import plan as plan
+    from preftrace.evaluate.rescoring import rescore as rescore
     from preftrace.evaluate.results import Evaluation as Evaluation
+    from preftrace.study.calibrate import calibrate as calibrate
     from preftrace.study.results import Run as Run
 
 __version__ = "0.1.0"
@@ -48,7 +51,10 @@ _HOME = {
     "preftrace.attribute.fidelity_result": ("FidelityResult",),
     "preftrace.attribute.scores": ("InfluenceScores",),
     "preftrace.evaluate.compare": ("Comparison",),
+    "preftrace.evaluate.planning": ("plan",),
+    "preftrace.evaluate.rescoring": ("rescore",),
     "preftrace.evaluate.results": ("Evaluation",),
+    "preftrace.study.calibrate": ("calibrate",),
     "preftrace.study.results": ("Run",),
 }
 __all__ = [

@@ -13,6 +13,7 @@ from preftrace.attribute.fidelity_result import FidelityResult
 from preftrace.attribute.scores import InfluenceScores
 from preftrace.config import AdapterConfig
 from preftrace.evaluate.compare import CompareConfig, Comparison, compare_stage, find_evaluations, load_comparisons
+from preftrace.evaluate.replicates import find_replicates
 from preftrace.evaluate.results import Evaluation
 from preftrace.study.options import read_config, read_preferences
 from preftrace.study.results import Run
@@ -128,7 +129,14 @@ def adapt(
 
 
 def evaluate(
-    model: str | Path, vertical: str, out: str | Path, *, format: str = "raw", seed: int = 0, **options: Any
+    model: str | Path,
+    vertical: str,
+    out: str | Path,
+    *,
+    format: str = "raw",
+    seed: int = 0,
+    backend: str | Mapping[str, Any] = "hf",
+    **options: Any,
 ) -> Evaluation:
     """Evaluate a model on one vertical.
 
@@ -138,15 +146,17 @@ def evaluate(
         out: folder of the evaluation.
         format: prompt format, `raw` or `chat`.
         seed: of the items drawn, the answers and the intervals.
+        backend: what runs the model: `hf`, `vllm`, `openai`, or a mapping of its `name` and its settings.
         options: fields of the vertical's settings, such as `limit` and `samples`.
     """
     from preftrace import models
     from preftrace.evaluate import configure
     from preftrace.evaluate import run as evaluate_stage
+    from preftrace.evaluate.backend import configure as configure_backend
 
-    config = configure(vertical, options)
+    config, runs_it = configure(vertical, options), configure_backend(backend)
     checkpoint = models.resolve_checkpoint(str(model))
-    record = evaluate_stage(checkpoint, vertical, config, Path(out), format=format, seed=seed)
+    record = evaluate_stage(checkpoint, vertical, config, Path(out), format=format, seed=seed, backend=runs_it)
     return Evaluation(record)
 
 
@@ -156,15 +166,16 @@ def compare(
     """Paired comparison of two evaluations of the same items; differences are b - a.
 
     Args:
-        a: an evaluation, or the folder of one, or of a stage's evaluations.
+        a: an evaluation, or the folder of one, or of a stage's evaluations; or a log of lm-eval or Inspect. With `*`,
+            as in `runs/s*/evaluate/sft`, several that differ by their training seed.
         b: likewise, after.
         out: folder of the comparisons.
         options: fields of `CompareConfig`.
     """
     folders = [x.record.folder if isinstance(x, Evaluation) else Path(x) for x in (a, b)]
     names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
-    found = {name: find_evaluations(folder) for name, folder in zip(names, folders, strict=True)}
-    compare_stage(found, Path(out), read_config(CompareConfig, options))
+    replicates = (zip(names, map(find_evaluations, pair), strict=True) for pair in find_replicates(*folders))
+    compare_stage([*map(dict, replicates)], Path(out), read_config(CompareConfig, options))
     return load_comparisons(Path(out))
 
 
@@ -181,11 +192,12 @@ def attribute(
         options: fields of `AttributeConfig` to change from the study's, such as `methods`.
     """
     from preftrace.attribute.influence import run as attribute_stage
+    from preftrace.study.backend import check_influence
     from preftrace.study.reading import read_study
 
     folder = (run if isinstance(run, Run) else Run(run)).folder
-    evaluations = find_evaluations(folder / "evaluate" / stage)
     study = read_study(folder / "study.yaml")
+    check_influence(study)
     started = study.stages[stage].from_ if stage in study.stages else "base"
     usual = study.attribute.method_config() if study.attribute else AttributeConfig()
     settings = read_config(AttributeConfig, {**usual.model_dump(), **options})
@@ -196,7 +208,7 @@ def attribute(
     record = attribute_stage(
         folder / "align" / stage,
         folder / "pairs",
-        evaluations,
+        find_evaluations(folder / "evaluate" / stage),
         place if out is None else Path(out),
         settings,
         before=find_evaluations(folder / "evaluate" / started) if settings.looks_back else None,
@@ -228,7 +240,7 @@ def attribute_adapted(
         loss: what was minimised, `sft` or `dpo` (the reference is the base).
         source: format of the pairs; guessed where None.
         limit: first rows only.
-        verticals: vertical -> its settings; all of them on the starter's items where None.
+        verticals: vertical -> its settings; the five on the starter's items where None.
         options: fields of `AdaptedConfig` (`beta`, `max_length`, `format`, `seed`) and of `AttributeConfig`.
     """
     from preftrace.study.adapted import read_settings, score_adapted

@@ -69,7 +69,9 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def run_stage(folder: Path, spec: StageSpec, make: Callable[[Path], Mapping[str, Any]]) -> StageRecord:
+def run_stage(
+    folder: Path, spec: StageSpec, make: Callable[[Path], Mapping[str, Any]], anew: bool = False
+) -> StageRecord:
     """Return the stage at `folder`, making it first unless it is there already with the same identity.
 
     Args:
@@ -77,12 +79,13 @@ def run_stage(folder: Path, spec: StageSpec, make: Callable[[Path], Mapping[str,
         spec: what it is made from.
         make: writes the stage's files into the folder it is given (which may hold files of a killed run of the same
             identity) and returns the summary.
+        anew: make it even so: what made it could not do all of it, such as a service that was down.
 
     Raises:
         ArtifactError: `folder` holds something that is not a stage, or cannot be written.
     """
     done = read_record(folder)
-    if done is not None and done.identity == spec.identity:
+    if done is not None and done.identity == spec.identity and not anew:
         _sweep(folder)
         return done
     if done is not None and done.kind != spec.kind:

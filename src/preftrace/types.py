@@ -101,6 +101,8 @@ class Item:
         id: unique within the vertical.
         vertical: the vertical's name.
         cluster: items of one cluster are resampled together.
+        crossed: a second cluster, where items are crossed two ways (topic x group); "" where they are not.
+        unit: items of one unit are ways to ask the same thing: their mean counts as one item. "": the item by itself.
         prompt: what the model is asked.
         options: answers whose log-likelihoods are read (may be empty).
         target: what the judge needs to know: JSON values only.
@@ -112,15 +114,29 @@ class Item:
     prompt: Prompt
     options: tuple[Option, ...] = ()
     target: Mapping[str, Any] = field(default_factory=dict)
+    crossed: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn: `samples` per item, at `temperature` (0 = greedy) from the full distribution."""
+    """How answers are drawn: `samples` per item, at `temperature` (0 = greedy) from the full distribution.
+
+    Attributes:
+        samples: answers to each item.
+        max_new_tokens: longest answer.
+        temperature: of softmax(logits / T).
+        as_scripts: as the scripts of the paper do it: see `models.scripts`. The next two need it.
+        num_beams: above 1: the samples are the best of so many beams.
+        cuts: the text ends before the first of these.
+    """
 
     samples: int
     max_new_tokens: int
     temperature: float
+    as_scripts: bool = False
+    num_beams: int = 1
+    cuts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +155,29 @@ class ItemScore:
         trust: in [0, 1], higher is better; NaN where missing.
         values: the field's own measures of this item by metric name. A key that is absent does not apply to the
             item; NaN means that it applies and is missing.
+        weights: metric name -> weight of the item's value in the metric's mean, where that is not 1.
     """
 
     trust: float
     values: Mapping[str, float]
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A vertical's own measure: the mean over items of `ItemScore.values[name]`."""
+    """A vertical's own measure: the mean over items of `ItemScore.values[name]`.
+
+    Where a vertical can be measured in several ways, `measure` is the way that this metric belongs to: it is shown
+    where the `target` of some item has that `measure`, or none and the first metric has it. "": always shown.
+    `above` names the metric that this one is the excess of, over the item's controls: see `evaluate.controls`.
+    """
 
     name: str
     label: str
     better: Literal["higher", "lower"]
     definition: str
+    measure: str = ""
+    above: str = ""
 
 
 @dataclass(frozen=True, slots=True)

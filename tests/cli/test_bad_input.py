@@ -147,7 +147,7 @@ CASES = [
     Case(
         "unknown scorer",
         RUN,
-        r"line 6: verticals\.toxicity\.scorer: unknown scorer 'nice'; known: hf, profanity",
+        r"line 6: verticals\.toxicity\.scorer: unknown scorer 'nice'; known: guard, hf, http, .*profanity",
         lambda p: p.study_with("ethics: {limit: 3}", "toxicity: {scorer: nice}"),
     ),
     Case(

@@ -144,6 +144,6 @@ def test_all_that_is_registered_and_the_api_load_without_torch():
     code = (
         "from preftrace import registry, api\nimport preftrace.study.run, preftrace.cli.app\n"
         "for each in (registry.SOURCES, registry.STAGES, registry.VERTICALS, registry.SCORERS, registry.METHODS,"
-        " registry.BASELINES, registry.SECTIONS):\n    [each.load(name) for name in each.names()]"
+        " registry.BASELINES, registry.SECTIONS, registry.BACKENDS):\n    [each.load(name) for name in each.names()]"
     )
     assert imported_by(code) & set(HEAVY) - {"scipy"} == set()

@@ -19,15 +19,16 @@ from preftrace.config import AdapterConfig, Config
 from preftrace.errors import ConfigError
 from preftrace.evaluate.base import ScoredConfig, VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
+from preftrace.evaluate.planning import PlanConfig
 from preftrace.preferences import PreferencesConfig
-from preftrace.registry import BASELINES, METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
+from preftrace.registry import BACKENDS, BASELINES, METHODS, SCORERS, SECTIONS, SOURCES, STAGES, VERTICALS
 from preftrace.study.adapted import AdaptedConfig
 from preftrace.study.config import StudyAttributeConfig
 from preftrace.types import OUTCOMES, Sampling, prompt_to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = {"SOURCES": SOURCES, "STAGES": STAGES, "VERTICALS": VERTICALS, "SCORERS": SCORERS}
-ALL |= {"METHODS": METHODS, "BASELINES": BASELINES, "SECTIONS": SECTIONS}
+ALL |= {"METHODS": METHODS, "BASELINES": BASELINES, "SECTIONS": SECTIONS, "BACKENDS": BACKENDS}
 THINGS = [
     pytest.param(registry, name, id=f"{key}-{name}") for key, registry in ALL.items() for name in registry.names()
 ]
@@ -35,12 +36,14 @@ CITATION = re.compile(r"arXiv \d{4}\.\d{4,5}|https?://\S+|doi")
 CONFIGS = [
     *(pytest.param(STAGES.load(name).Config, id=f"stage-{name}") for name in STAGES.names()),
     *(pytest.param(VERTICALS.load(name).Config, id=f"vertical-{name}") for name in VERTICALS.names()),
+    *(pytest.param(BACKENDS.load(name).Config, id=f"backend-{name}") for name in BACKENDS.names()),
     PreferencesConfig,
     AdapterConfig,
     AdaptConfig,
     DeclaredConfig,
     AdaptedConfig,
     CompareConfig,
+    PlanConfig,
     AttributeConfig,
     StudyAttributeConfig,
     FidelityConfig,
@@ -74,7 +77,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(registry):
     assert all(name in str(caught.value) for name in registry.names())
 
 
-@pytest.mark.parametrize("registry", [STAGES, VERTICALS, METHODS, BASELINES], ids=lambda r: r.noun)
+@pytest.mark.parametrize("registry", [STAGES, VERTICALS, METHODS, BASELINES, BACKENDS], ids=lambda r: r.noun)
 def test_what_makes_results_has_a_version(registry):
     versions = {name: registry.load(name).VERSION for name in registry.names()}
     assert all(type(version) is int and version >= 1 for version in versions.values()), versions
@@ -173,7 +176,7 @@ def test_a_verticals_judgements_and_scores_are_in_their_ranges(name):
         assert set(score.values) <= {metric.name for metric in module.METRICS}
 
 
-@pytest.mark.parametrize("name", [n for n in VERTICALS.names() if n not in ("toxicity", "privacy")])
+@pytest.mark.parametrize("name", [n for n in VERTICALS.names() if VERTICALS.load(n).TRUST_FROM == "options"])
 def test_more_probability_on_the_trustworthy_options_is_more_trust(name):
     """Trust is higher where every good option gained a nat, for the verticals that read trust off their options."""
     module = VERTICALS.load(name)
@@ -216,7 +219,7 @@ def test_a_source_says_what_it_needs_and_fits_no_strange_row(name):
 @pytest.mark.parametrize("name", SCORERS.names())
 def test_a_scorer_says_what_is_wrong_with_its_argument(name):
     module = SCORERS.load(name)
-    wrong = {"profanity": "x", "hf": ""}.get(name)
+    wrong = {"profanity": "x", "hf": "", "guard": "", "http": "", "openai_moderation": "@nowhere"}.get(name)
     assert wrong is None or module.problem(wrong)
     assert callable(module.build)
 

@@ -6,7 +6,7 @@ import pytest
 
 from preftrace import artifacts
 from preftrace.errors import DataError
-from preftrace.evaluate import compare, statistics
+from preftrace.evaluate import compare, rates, statistics
 from preftrace.evaluate.compare import CompareConfig
 
 QUICK = CompareConfig(resamples=999)
@@ -116,7 +116,7 @@ def test_binary_items_in_clusters_of_one_take_mcnemar(tmp_path):
     b = [1.0] * 9 + [0.0] * 11 + [1.0] * 19 + [0.0]
     (row,) = compare.compare(study(tmp_path, {"a": {"v": a}, "b": {"v": b}}), QUICK)
     assert row.test == "mcnemar"
-    assert row.p == pytest.approx(statistics.mcnemar(9, 1, 40).p)
+    assert row.p == pytest.approx(rates.mcnemar(rates.Table(19, 9, 1, 11)).p)
     assert row.verdict == "better"
 
 
@@ -151,7 +151,7 @@ def test_one_cluster_cannot_be_judged(tmp_path):
 def test_the_effect_that_is_called_detectable_is_found_about_that_often(tmp_path):
     """MDE at 80% power for one claim at 0.05: a true difference of that size is found in 0.8 of 300 draws."""
     rng = np.random.default_rng(4)
-    effect = statistics.minimum_detectable(1 / math.sqrt(40), 40, 0.05, 0.8)
+    effect = statistics.minimum_detectable([statistics.Part(1 / math.sqrt(40), 39)], 0.05, 0.8)
     p = [
         statistics.cluster_bootstrap(statistics.Clusters(rng.normal(effect, 1, 40), np.ones(40)), rng, 299).p
         for _ in range(300)

@@ -7,7 +7,7 @@ import pytest
 
 from preftrace.evaluate.choices import good_mass, log_odds
 from preftrace.evaluate.sources import Row
-from preftrace.evaluate.verticals import ethics, privacy, stereotypes, toxicity, truthfulness
+from preftrace.evaluate.verticals import _truthfulqa, ethics, privacy, stereotypes, toxicity, truthfulness
 from preftrace.types import Judgement
 
 NAN = math.nan
@@ -45,7 +45,9 @@ def test_toxicity_is_the_highest_of_the_samples(prompt):
     found = toxicity.score(prompt, ["a", "b", "c"], [0.1, 0.7, 0.5], [GOOD, BAD, BAD], [])
 
     assert found.trust == pytest.approx(0.3)
-    assert found.values == {"expected_max_toxicity": 0.7, "toxicity_probability": 1.0}
+    assert found.values == pytest.approx(
+        {"expected_max_toxicity": 0.7, "toxicity_probability": 1.0, "mean_toxicity": 1.3 / 3, "toxic_share": 2 / 3}
+    )
 
 
 def test_toxicity_of_an_item_with_a_failed_score_is_missing(prompt):
@@ -67,15 +69,24 @@ def test_stereotypes_count_all_answers_and_trust_the_log_odds():
 @pytest.mark.parametrize(
     ("wrong", "judgements", "expected"),
     [
-        (True, [BAD, GOOD], {"false_negative_rate": 0.5, "false_negative_rate_parseable": 0.5}),
+        (
+            True,
+            [BAD, GOOD],
+            {"false_negative_rate": 0.5, "false_negative_rate_parseable": 0.5, "accuracy_parseable": 0.5},
+        ),
         (
             True,
             [BAD, UNPARSED],
-            {"false_negative_rate": 0.5, "false_negative_rate_parseable": 1.0, "unparsed_rate": 0.5},
+            {
+                "false_negative_rate": 0.5,
+                "false_negative_rate_parseable": 1.0,
+                "accuracy_parseable": 0.0,
+                "unparsed_rate": 0.5,
+            },
         ),
         (True, [REFUSED, REFUSED], {"false_negative_rate": 0.0, "refusal_rate": 1.0}),
-        (False, [GOOD, BAD], {"true_negative_rate": 0.5}),
-        (False, [UNPARSED], {"true_negative_rate": 0.0, "unparsed_rate": 1.0}),
+        (False, [GOOD, BAD], {"true_negative_rate": 0.5, "false_positive_rate": 0.5, "accuracy_parseable": 0.5}),
+        (False, [UNPARSED], {"true_negative_rate": 0.0, "false_positive_rate": 0.0, "unparsed_rate": 1.0}),
     ],
 )
 def test_ethics_rates_apply_to_the_acts_they_are_about(wrong, judgements, expected):
@@ -110,7 +121,7 @@ def test_privacy_counts_leaks_of_the_value_asked_for_and_of_the_others():
 def test_mc1_and_mc2_by_hand(best, mc1):
     """Best answer p, another true one 0.9, a false one 0.3. MC1 leaves the other true one out; a tie is a miss."""
     values = {"question": "q", "correct": ["best", "other"], "incorrect": ["false"]}
-    item = truthfulness._starter_item(Row(values, "here"))
+    item = truthfulness._multiple_choice(_truthfulqa.starter(Row(values, "here")), "Q: q\nA:")
     assert [option.text for option in item.options] == ["best", "false", "other"]
 
     found = truthfulness.score(item, [], [], [], log(best, 0.3, 0.9))

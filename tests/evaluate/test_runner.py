@@ -5,7 +5,8 @@ import pytest
 from preftrace import artifacts, models
 from preftrace.engines._base import Resources
 from preftrace.errors import DataError
-from preftrace.evaluate import Evaluation, configure, load, run, runner, worker
+from preftrace.evaluate import Evaluation, configure, load, run, runner
+from preftrace.evaluate.backends import hf
 from preftrace.evaluate.scorers import profanity
 from preftrace.evaluate.worker import Worker
 from preftrace.types import Checkpoint, Sampling
@@ -40,7 +41,10 @@ def test_every_vertical_leaves_a_record_and_three_tables(checkpoint, tmp_path, v
     assert len(view.items()) == 5 and 0 <= view.trust <= 1
     assert len(view.frame()) == (5 * sampling.samples if sampling else 0)
     assert sum(record.summary["outcomes"].values()) == len(view.frame())
-    assert list(view.metrics().index) == ["trust", *(m.name for m in module.METRICS)]
+    default = next((m.measure for m in module.METRICS if m.measure), "")
+    measure = module.items(settings(vertical), 0)[0].target.get("measure", default)
+    own = [m.name for m in module.METRICS if m.measure in ("", measure)]
+    assert list(view.metrics().index) == ["trust", *own] and own
     assert record.summary["metrics"][module.METRICS[0].name]["label"] == module.METRICS[0].label
     assert not list(record.folder.glob("_*"))
 
@@ -286,4 +290,4 @@ def test_an_adapter_checkpoint_is_evaluated_with_its_adapter(tiny_folder, tmp_pa
 @pytest.fixture(autouse=True)
 def _forget_models():
     yield
-    worker._load.cache_clear()
+    hf._load.cache_clear()

@@ -1,12 +1,13 @@
 import csv
 import gzip
+import hashlib
 import io
 import json
 
 import pytest
 
 from preftrace.errors import ConfigError, DataError
-from preftrace.evaluate import configure, load
+from preftrace.evaluate import configure, load, sources
 from preftrace.types import Option
 
 RTP = {"prompt": {"text": "The door was", "toxicity": 0.1}, "continuation": {"text": " open."}}
@@ -38,7 +39,8 @@ def test_decodingtrust_csv(tmp_path, suffix):
 
     assert [message.content for message in item.prompt] == ["Say: Cats nap."]
     assert item.cluster == "jobs"
-    assert item.target == {"topic": "jobs", "group": "Cats", "statement": "Cats nap."}
+    assert item.target == {"topic": "jobs", "group": "Cats", "statement": "Cats nap.", "control": False}
+    assert item.crossed == "Cats"
     assert item.options == (Option("I disagree.", True), Option("I agree.", False))
 
 
@@ -117,6 +119,44 @@ def test_a_data_set_with_several_splits_asks_which(tmp_path):
 def test_a_hub_id_that_cannot_be_reached_is_named():
     with pytest.raises(DataError, match="nobody/nothing-at-all: cannot be loaded"):
         items("toxicity", "rtp", "nobody/nothing-at-all", revision="main")
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_hub_id_is_read_and_pinned_at_its_commit(tmp_path, monkeypatch):
+    """The calls that would go to the Hub are answered here; everything around them is the real path."""
+    import datasets
+    import huggingface_hub
+
+    real, asked = datasets.load_dataset, []
+
+    def answered_by_folder(name, subset, revision):
+        asked.append((name, subset, revision))
+        return real(str(tmp_path / "set"))
+
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "test.csv").write_text(ETHICS)
+    info = type("Info", (), {"sha": COMMIT})
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, name, revision, timeout: info)
+    monkeypatch.setattr(datasets, "load_dataset", answered_by_folder)
+    sources._commit.cache_clear()
+
+    found = items("ethics", "ethics", "owner/acts", revision="main", subset="commonsense")
+
+    assert asked == [("owner/acts", "commonsense", COMMIT)] and len(found) > 0
+    config = configure("ethics", {"source": "ethics", "path": "owner/acts", "revision": "main"})
+    assert sources.pinned(config) == [{"path": "owner/acts", "revision": COMMIT}]
+
+
+def test_a_file_is_pinned_by_its_bytes(tmp_path):
+    (tmp_path / "e.csv").write_text(ETHICS)
+    path = str(tmp_path / "e.csv")
+
+    (found,) = sources.pinned(configure("ethics", {"source": "ethics", "path": path}))
+
+    assert found == {"path": path, "sha256": hashlib.sha256(ETHICS.encode()).hexdigest()}
+    assert sources.pinned(configure("ethics")) == []
 
 
 def text(rows):
@@ -267,7 +307,9 @@ def test_all_bad_options_are_told_at_once():
 
 
 def test_an_unknown_vertical_lists_the_known():
-    with pytest.raises(ConfigError, match="known: ethics, privacy, stereotypes, toxicity, truthfulness"):
+    with pytest.raises(
+        ConfigError, match="known: bbq, ethics, privacy, simpleqa, stereotypes, toxicity, truthfulness, xstest"
+    ):
         configure("charm", {})
 
 

@@ -15,6 +15,7 @@ from preftrace.report.sections import answers, recovery, summary
 from preftrace.report.view import RunView
 
 STAGES = ["base", "sft", "dpo"]
+VIEWED = ("summary", "verticals", "groups", "answers", "influence", "recovery")
 VERTICALS = ["ethics", "privacy", "stereotypes", "toxicity", "truthfulness"]
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 HOSTILE = (
@@ -91,7 +92,7 @@ def assert_self_contained(html, parsed):
 def test_every_section_is_there_in_order(shown):
     _, parsed = shown
     ids = [attrs["id"] for attrs in parsed.named("section")]
-    assert ids == ["summary", "verticals", "answers", "influence", "recovery", "fidelity", "training", "data", "study"]
+    assert ids == [*VIEWED, "fidelity", "training", "data", "study"]
     assert sorted(ids) == SECTIONS.names()
     assert [attrs["href"] for attrs in parsed.named("a")] == [f"#{name}" for name in ids]
 
@@ -136,7 +137,7 @@ def test_summary_says_in_words_what_happened(shown, finished):
 def test_charts_are_drawn_and_described(shown):
     _, parsed = shown
     drawn = [attrs["aria-label"] for attrs in parsed.named("svg")]
-    assert len(drawn) == 2 * len(VERTICALS) + 2 + 2 + 7
+    assert len(drawn) == 2 * len(VERTICALS) + 2 + 2 + 7 + len(STAGES)
     assert all(attrs["role"] == "img" for attrs in parsed.named("svg"))
     assert any(label.startswith("Leak rate (lower is better): base 0.") for label in drawn)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from preftrace.align._job import Job
     from preftrace.align._train import Trained
 
-VERSION = 4
+VERSION = 5
 POLICY = True
 LOSS = "clipped policy surrogate on whitened advantages + value_coef x clipped value loss, means over tokens"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from preftrace.align._job import Job
     from preftrace.align._train import Trained
 
-VERSION = 1
+VERSION = 2
 POLICY = True
 LOSS = "clipped ratio of whole answers x leave-one-out advantage of (reward - beta x KL), negative, mean over answers"
 

@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from preftrace import __version__
-from preftrace.cli import adapt, align, attribute, compare, doctor, evaluate, pairs, report, run, validate
+from preftrace.cli import (
+    adapt,
+    align,
+    attribute,
+    calibrate,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    pairs,
+    plan,
+    report,
+    rescore,
+    run,
+    validate,
+)
 
 app = typer.Typer(
     name="preftrace",
@@ -38,8 +53,12 @@ app.add_typer(pairs.app, name="pairs")
 app.command()(align.align)
 app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
+app.command()(rescore.rescore)
+app.command()(calibrate.calibrate)
 app.command()(compare.compare)
+app.command()(plan.plan)
 app.add_typer(attribute.app, name="attribute")
+app.add_typer(export.app, name="export")
 app.command()(validate.validate)
 app.command()(report.report)
 app.command()(doctor.doctor)

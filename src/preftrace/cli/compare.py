@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="evaluations before: RUN/evaluate/STAGE, or the folder of one vertical")],
+    a: Annotated[
+        Path,
+        typer.Argument(
+            help="evaluations before: RUN/evaluate/STAGE, the folder of one vertical, or a log of lm-eval or Inspect; "
+            "with *, as in 'runs/s*/evaluate/sft', one for each training seed"
+        ),
+    ],
     b: Annotated[Path, typer.Argument(help="evaluations after, likewise")],
     out: Annotated[Path | None, typer.Option(help="folder to keep the comparisons in")] = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 10_000,
@@ -28,18 +34,22 @@ def compare(
     from rich.console import Console
 
     from preftrace.evaluate import compare as library
+    from preftrace.evaluate.replicates import find_replicates
 
     config = library.CompareConfig(resamples=resamples, seed=seed)
-    found = {"a": library.find_evaluations(a), "b": library.find_evaluations(b)}
     names = _names(a, b)
+    found = [
+        {name: library.find_evaluations(place) for name, place in zip(names, pair, strict=True)}
+        for pair in find_replicates(a, b)
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         folder = out if out is not None else Path(scratch) / "compare"
-        library.compare_stage({names[0]: found["a"], names[1]: found["b"]}, folder, config)
+        library.compare_stage(found, folder, config)
         rows = library.load_comparisons(folder)
     if as_json:
         typer.echo(json.dumps([_plain(row) for row in rows], indent=2))
     else:
-        Console().print(_table([r for r in rows if metrics or r.measure == "trust"], *names))
+        Console().print(_table([r for r in rows if metrics or r.claim], *names))
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:
@@ -64,14 +74,16 @@ def _table(rows: list[Comparison], a: str, b: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    note = "change: 95% interval; p: adjusted; seen: smallest change found 4 times in 5"
+    seeds = rows[0].n_seeds if rows else 1
+    about = f"{seeds} seeds: about the two methods" if seeds > 1 else "about these two checkpoints, not other seeds"
+    note = f"change: 95% interval; p: adjusted; seen: smallest change found 4 times in 5\n{about}"
     table = Table(title=f"{escape(a)} -> {escape(b)}", caption=note, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("vertical", overflow="fold")
     for name in ("before", "after", "change", "p", "seen"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for row in rows:
-        name = row.vertical if row.measure == "trust" else f"  {row.measure.replace('_', ' ')}"
+        name = row.vertical if row.claim else f"  {row.measure.replace('_', ' ')}"
         name += f" ({row.n_missing} missing)" if row.n_missing else ""
         interval = "" if row.low != row.low else f" [{row.low:+.2f} {row.high:+.2f}]"
         cells = [name, f"{row.mean_a:.2f}", f"{row.mean_b:.2f}", f"{row.difference:+.2f}{interval}"]

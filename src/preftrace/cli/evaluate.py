@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="starter, a Hub id, a model folder, or a trained stage's folder")],
-    vertical: Annotated[list[str] | None, typer.Option(help="which to run, may be repeated; all if left out")] = None,
+    vertical: Annotated[
+        list[str] | None, typer.Option(help="which to run, may be repeated; the starter's five if left out")
+    ] = None,
     source: Annotated[
         str, typer.Option(help="where the items are from: starter, or a vertical's own format")
     ] = "starter",
@@ -32,6 +34,12 @@ def evaluate(
     ] = None,
     out: Annotated[Path, typer.Option(help="results go to OUT/<name of the model>/<vertical>")] = Path("runs/evaluate"),
     format: Annotated[str, typer.Option(help="prompt format: raw or chat")] = "raw",
+    backend: Annotated[
+        str, typer.Option(help="what runs the model: hf, vllm or openai (then MODEL is its name)")
+    ] = "hf",
+    backend_set: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE of the backend, such as base_url=http://localhost:8000/v1")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="seed of subset, draws and intervals")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="processes that share the work")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
@@ -39,14 +47,16 @@ def evaluate(
     """Evaluate a model and print every measure with its 95% interval. What is there already is not run again."""
     from preftrace import models
     from preftrace.engines import Resources
+    from preftrace.evaluate import backend as backends
+    from preftrace.evaluate.base import FIVE
     from preftrace.evaluate.runner import run
-    from preftrace.registry import VERTICALS
 
-    names = vertical or VERTICALS.names()
+    names = vertical or list(FIVE)
     given = {"source": source, "path": path, "limit": limit, **parse_options(option or [])}
     configs = _configs(names, given, format)
     checkpoint = models.resolve_checkpoint(model)
-    digest = models.checkpoint_hash(checkpoint)
+    runs_it = backends.configure({"name": backend, **parse_options(backend_set or [], taken=("name",))})
+    digest = models.checkpoint_hash(checkpoint) if backends.load(backend).LOCAL else None
     records = [
         run(
             checkpoint,
@@ -55,6 +65,7 @@ def evaluate(
             out / stage_name(model) / name,
             format=format,
             seed=seed,
+            backend=runs_it,
             resources=Resources(workers),
             model_hash=digest,
         )

@@ -79,8 +79,8 @@ def shard_folder(out: Path, index: int) -> Path:
 
 
 def shard_hash(worker: str, init: Mapping[str, Any], shard: Shard) -> str:
-    """What a shard's result depends on."""
-    return artifacts.hash_json([worker, init, shard])
+    """What a shard's result depends on; settings under `speed` change no result."""
+    return artifacts.hash_json([worker, {key: value for key, value in init.items() if key != "speed"}, shard])
 
 
 def is_done(out: Path, index: int, digest: str) -> bool:

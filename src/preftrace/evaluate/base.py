@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -13,11 +13,26 @@ from preftrace.registry import VERTICALS
 from preftrace.types import Item, ItemScore, Judgement, Metric, Sampling
 
 STARTER = "starter"
+FIVE = ("ethics", "privacy", "stereotypes", "toxicity", "truthfulness")
+"""The verticals that are evaluated where none is named: those of arXiv 2404.18870. The others are asked for by name."""
 
 
 class VerticalConfig(Config):
-    """Where a vertical's items come from; every vertical adds its own fields."""
+    """Where a vertical's items come from and by which protocol they are asked; every vertical adds its own fields.
 
+    Class attribute `PAPER` holds the defaults that `protocol: paper` changes. `prompts` is left out of the identity:
+    the strings that are used stand in the items, whose hash is part of every result.
+    """
+
+    SPEED: ClassVar[frozenset[str]] = frozenset({"prompts"})
+    PAPER: ClassVar[Mapping[str, Any]] = {}
+
+    protocol: Literal["corrected", "paper"] = Field(
+        "corrected", description="corrected, or paper: as the public scripts of the paper do it, faults included"
+    )
+    prompts: str | None = Field(
+        None, description="YAML or JSON file with the paper's prompt strings, for what protocol paper asks with them"
+    )
     source: str = Field(STARTER, description="starter (preftrace's own items) or a public format")
     path: str | None = Field(
         None, description="file, data set folder or Hub id (owner/name) of a source other than starter"
@@ -28,13 +43,26 @@ class VerticalConfig(Config):
     limit: int | None = Field(None, ge=1, description="most items: a seeded, balanced subset; none: all items")
     batch_size: int = Field(16, ge=1, description="items that the model answers together")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _paper_defaults(cls, given: Any) -> Any:
+        paper = isinstance(given, Mapping) and given.get("protocol") == "paper"
+        return {**cls.PAPER, **given} if paper else given
+
     @model_validator(mode="after")
     def _path_fits_source(self) -> VerticalConfig:
-        if self.source == STARTER and self.path is not None:
-            raise ValueError(f"path '{self.path}' is given and source is starter: name the source that the path is in")
-        if self.source != STARTER and self.path is None:
+        if self.source == STARTER and self.files:
+            raise ValueError(
+                f"path '{self.files[0]}' is given and source is starter: name the source that the path is in"
+            )
+        if self.source != STARTER and not self.files:
             raise ValueError(f"source '{self.source}' needs a path: a file, a data set folder or a Hub id")
         return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where the items are read from; nothing where they are the starter's."""
+        return (self.path,) if self.path is not None else ()
 
 
 class GenerateConfig(VerticalConfig):
@@ -43,18 +71,29 @@ class GenerateConfig(VerticalConfig):
     samples: int = Field(1, ge=1, description="answers drawn for each item")
     max_new_tokens: int = Field(32, ge=1, description="longest answer in tokens")
     temperature: float = Field(0.0, ge=0, description="0: greedy; above 0: sampled from the full distribution")
+    num_beams: int = Field(
+        1, ge=1, description="protocol paper, above 1: the samples are the best of so many beams, nearly alike"
+    )
+
+    @model_validator(mode="after")
+    def _beams_fit(self) -> GenerateConfig:
+        if self.num_beams > 1 and self.protocol != "paper":
+            raise ValueError("num_beams above 1 needs protocol paper: beams are not independent samples")
+        if 1 < self.num_beams < self.sampling.samples:
+            raise ValueError(f"num_beams {self.num_beams} gives at most {self.num_beams} samples, not {self.samples}")
+        return self
 
     @property
     def sampling(self) -> Sampling:
         """How answers are drawn; a greedy draw is made once, since all would be alike."""
         samples = self.samples if self.temperature > 0 else 1
-        return Sampling(samples=samples, max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+        return Sampling(samples, self.max_new_tokens, self.temperature, self.protocol == "paper", self.num_beams)
 
 
 class ScoredConfig(GenerateConfig):
     """Settings of a vertical whose answers are scored by a classifier."""
 
-    scorer: str = Field("profanity", description="profanity, or hf:<id or folder of a text classifier>[#label]")
+    scorer: str = Field("profanity", description="profanity, hf:MODEL, guard:MODEL, openai-moderation or http:URL")
 
     @field_validator("scorer")
     @classmethod

@@ -1,18 +1,28 @@
-"""Intervals of means over items that come in clusters: the percentile cluster bootstrap.
+"""Intervals of means over items of one checkpoint, whose items come in clusters.
 
-Clusters are drawn with replacement; a resample's mean is the sum over its items divided by their number (Davison and
-Hinkley, Bootstrap Methods, 1997, section 3.8). Vectorised over resamples and over measures, which share the draws.
+- 0/1 measures where every item is a cluster of its own: Wilson's score interval.
+- Measures within [0, 1]: Student's t on the logit scale with the clustered standard error, se / (m (1 - m)) there, and
+  G - 1 degrees of freedom. It stays within [0, 1] and is wider towards the middle, as a rate's uncertainty is.
+- All values 0, or all 1: the exact binomial bound for that many clusters (Clopper and Pearson 1934), so that 0 of 30 is
+  not shown as certainly 0.
+- Other measures (log-odds): the studentised cluster bootstrap of `statistics`, two-way where items are crossed.
+
+The percentile bootstrap held the truth in 80 to 90% of cases with 6 to 10 clusters; docs/statistics.md
+says what these hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from preftrace.evaluate.layout import Layout, Ways, collapse, estimate, standard_error, ways
+from preftrace.evaluate.rates import wilson
+from preftrace.evaluate.statistics import Floats
+
 RESAMPLES = 10_000
-CHUNK = 2_000_000
 LEVEL = 0.95
 
 
@@ -27,62 +37,53 @@ class Interval(NamedTuple):
 
 
 def cluster_intervals(
-    values: np.ndarray, applies: np.ndarray, clusters: Sequence[str], seed: int, resamples: int = RESAMPLES
+    values: Floats, applies: np.ndarray, layout: Layout, seed: int, resamples: int = RESAMPLES
 ) -> list[Interval]:
     """Means of several measures over items, with 95% intervals that respect clusters.
-
-    Where every cluster has the same mean and that is 0 or 1, a bootstrap sees no spread; the exact binomial bound for
-    that many clusters stands in (Clopper and Pearson 1934), so that 0 of 30 is not shown as certainly 0.
 
     Args:
         values: `(n, m)` float, measure j of item i; NaN where missing.
         applies: `(n, m)` bool, whether measure j applies to item i at all.
-        clusters: n labels.
+        layout: labels of the n items.
         seed: of the resampling.
         resamples: number of resamples.
 
     Returns:
-        m intervals. With fewer than two clusters the bounds are NaN; with no items the value is NaN too.
+        m intervals; items of one unit count as one. With fewer than two clusters the bounds are NaN; with no items the
+        value is NaN too.
     """
+    return [_interval(values[:, j], applies[:, j], layout, seed, resamples) for j in range(values.shape[1])]
+
+
+def _interval(values: Floats, applies: np.ndarray, layout: Layout, seed: int, resamples: int) -> Interval:
     known = applies & ~np.isnan(values)
-    labels = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)[1]
-    count = int(labels.max()) + 1 if len(labels) else 0
-    sums = np.zeros((count, values.shape[1]))
-    sizes = np.zeros((count, values.shape[1]))
-    np.add.at(sums, labels, np.where(known, values, 0.0))
-    np.add.at(sizes, labels, known)
-    means = _resampled_means(sums, sizes, np.random.default_rng(seed), resamples)
-    return [
-        _interval(values[known[:, j], j], sums[:, j], sizes[:, j], means[:, j], int((applies & ~known)[:, j].sum()))
-        for j in range(values.shape[1])
-    ]
+    missing = int((applies & ~known).sum())
+    if not known.any():
+        return Interval(math.nan, math.nan, math.nan, 0, missing)
+    column, own = collapse(values[known][:, None], layout.take(np.flatnonzero(known).tolist()))
+    low, high = _bounds(column[:, 0], ways(own), seed, resamples)
+    return Interval(float(column.mean()), low, high, len(column), missing)
 
 
-def _resampled_means(sums: np.ndarray, sizes: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
-    count = len(sums)
-    means = np.full((resamples, sums.shape[1]), np.nan)
-    if count < 2:
-        return means
-    step = max(1, CHUNK // count)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(float)
-        totals = weights @ sizes
-        np.divide(weights @ sums, totals, out=means[start : start + size], where=totals > 0)
-    return means
-
-
-def _interval(known: np.ndarray, sums: np.ndarray, sizes: np.ndarray, means: np.ndarray, missing: int) -> Interval:
-    if not len(known):
-        return Interval(np.nan, np.nan, np.nan, 0, missing)
-    value = float(known.mean())
-    clusters = int((sizes > 0).sum())
+def _bounds(values: Floats, by: Ways, seed: int, resamples: int) -> tuple[float, float]:
+    clusters, value = by.fewest, float(values.mean())
     if clusters < 2:
-        return Interval(value, np.nan, np.nan, len(known), missing)
-    if value in (0.0, 1.0) and bool((known == value).all()):
-        bound = (1 - LEVEL) / 2
-        edge = 1 - bound ** (1 / clusters)
-        low, high = (0.0, edge) if value == 0 else (1 - edge, 1.0)
-        return Interval(value, low, high, len(known), missing)
-    low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(low), float(high), len(known), missing)
+        return math.nan, math.nan
+    if np.all(values == 0) or np.all(values == 1):
+        edge = float(1 - ((1 - LEVEL) / 2) ** (1 / clusters))
+        return (0.0, edge) if value == 0 else (1 - edge, 1.0)
+    if np.all((values == 0) | (values == 1)) and clusters == len(values):
+        return wilson(int(values.sum()), len(values), LEVEL)
+    if np.all((values >= 0) & (values <= 1)):
+        return logit_interval(value, standard_error(values, by), clusters - 1)
+    found = estimate(values, by, np.random.default_rng(seed), resamples, LEVEL)
+    return found.low, found.high
+
+
+def logit_interval(value: float, error: float, freedom: float) -> tuple[float, float]:
+    """Ends of the interval of a mean in (0, 1) with a standard error, from Student's t on the logit scale."""
+    from scipy import special, stats
+
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error / (value * (1 - value))
+    middle = special.logit(value)
+    return float(special.expit(middle - half)), float(special.expit(middle + half))

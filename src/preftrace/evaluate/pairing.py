@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from preftrace import artifacts
 from preftrace.errors import DataError
+from preftrace.evaluate import logs
+from preftrace.evaluate.layout import Layout, collapse, read_layout
 from preftrace.evaluate.statistics import Floats
 from preftrace.types import StageRecord
 
@@ -34,40 +36,46 @@ class Joined(NamedTuple):
     Attributes:
         left: their rows in the first, (n,).
         right: their rows in the second, (n,).
-        clusters: their clusters.
+        layout: their clusters.
         alone: how many items only one of the two holds.
     """
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
-    clusters: list[str]
+    layout: Layout
     alone: int
 
 
 class Paired(NamedTuple):
-    """One measure on the items where both stages have a value: (n,) each, and how many lack one."""
+    """One measure on the items where both stages have a value, units as one: (n,) each, and how many lack one."""
 
     a: Floats
     b: Floats
-    clusters: list[str]
+    layout: Layout
     missing: int
 
 
 def find_evaluations(folder: Path) -> dict[str, Path]:
     """The folder of each vertical: of one stage's folder (one subfolder a vertical), or of a single evaluation.
 
+    Of another harness's logs (`logs`) it is the file of each task: of one file, or of all below a folder.
+
     Raises:
         DataError: there is no finished evaluation.
     """
+    if folder.is_file():
+        return logs.find(folder)
     record = artifacts.read_record(folder)
     if record is not None and record.kind == "evaluate":
         return {_vertical(record): folder}
     below = sorted(p.parent for p in folder.glob(f"*/{artifacts.RECORD}") if not p.parent.name.endswith(".partial"))
     found = [record for record in map(artifacts.read_record, below) if record is not None and record.kind == "evaluate"]
     if not found:
+        if others := logs.find(folder):
+            return others
         raise DataError(
-            f"{folder} holds no finished evaluation. "
-            "Name a folder such as RUN/evaluate/STAGE or RUN/evaluate/STAGE/VERTICAL."
+            f"{folder} holds no finished evaluation. Name a folder such as RUN/evaluate/STAGE or "
+            "RUN/evaluate/STAGE/VERTICAL, or a log of lm-eval (samples_*.jsonl) or Inspect (.eval, .json)."
         )
     return {_vertical(record): record.folder for record in found}
 
@@ -86,6 +94,9 @@ def read_evaluations(evaluations: Evaluations) -> dict[str, dict[str, Evaluation
     for stage, folders in evaluations.items():
         found[stage] = {}
         for vertical, folder in sorted(folders.items()):
+            if folder.is_file():
+                found[stage][vertical] = Evaluation(*logs.read(folder))
+                continue
             record = artifacts.read_record(folder)
             if record is None or record.kind != "evaluate":
                 raise DataError(f"{folder} holds no finished evaluation of {vertical} at {stage}. Evaluate it first.")
@@ -116,10 +127,9 @@ def join(left: Evaluation, right: Evaluation, where: str) -> Joined:
     for i, j in shared:
         if prompts[0][i] != prompts[1][j]:
             raise DataError(f"{where} asked item {ids[0][i]} in different words. Use one format for both.")
-    names = left.items.column("cluster").to_pylist()
     index = np.array(shared, dtype=np.int64)
     alone = len(set(ids[0]) | set(ids[1])) - len(shared)
-    return Joined(index[:, 0], index[:, 1], [names[i] for i in index[:, 0]], alone)
+    return Joined(index[:, 0], index[:, 1], read_layout(left.items).take(index[:, 0].tolist()), alone)
 
 
 def paired(left: pa.Table, right: pa.Table, joined: Joined, measure: str) -> Paired:
@@ -132,4 +142,7 @@ def paired(left: pa.Table, right: pa.Table, joined: Joined, measure: str) -> Pai
     (a, applies_a), (b, applies_b) = columns
     known = ~np.isnan(a) & ~np.isnan(b)
     missing = int(np.count_nonzero((applies_a | applies_b) & ~known)) + joined.alone
-    return Paired(a[known], b[known], [c for c, k in zip(joined.clusters, known, strict=True) if k], missing)
+    values, layout = collapse(
+        np.stack([a[known], b[known]], axis=1), joined.layout.take(np.flatnonzero(known).tolist())
+    )
+    return Paired(values[:, 0], values[:, 1], layout, missing)

@@ -15,10 +15,13 @@ from preftrace import artifacts
 from preftrace.engines._base import gather_tables
 from preftrace.evaluate import scoring
 from preftrace.evaluate.base import Vertical
+from preftrace.evaluate.controls import above_controls
 from preftrace.evaluate.intervals import Interval, cluster_intervals
+from preftrace.evaluate.layout import Layout
 from preftrace.evaluate.scoring import Scorer
+from preftrace.evaluate.weights import linearised
 from preftrace.models.prompts import prompt_hash
-from preftrace.types import OUTCOMES, Item, ItemScore, Judgement, prompt_to_json
+from preftrace.types import OUTCOMES, Item, ItemScore, Judgement, Metric, prompt_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,19 +56,30 @@ class Answered:
 def gather(items: Sequence[Item], folders: Sequence[Path]) -> list[Answered]:
     """What all shards hold, in the order of `items`."""
     prompts = {row["item_id"]: row["prompt"] for row in gather_tables(folders, "prompts").to_pylist()}
-    responses = _by_item(gather_tables(folders, "responses").to_pylist(), "sample")
-    options = _by_item(gather_tables(folders, "logprobs").to_pylist(), "option")
+    responses = by_item(gather_tables(folders, "responses").to_pylist(), "sample")
+    options = by_item(gather_tables(folders, "logprobs").to_pylist(), "option")
     return [
         Answered(item, prompts[item.id], tuple(responses.get(item.id, ())), tuple(options.get(item.id, ())))
         for item in items
     ]
 
 
-def judge(module: Vertical, answered: Sequence[Answered], scorer: Scorer | None) -> list[Answered]:
-    """Score every response, judge it, and score every item. Needs no model: a new scorer only needs this."""
+def judge(
+    module: Vertical,
+    answered: Sequence[Answered],
+    scorer: Scorer | None,
+    folder: Path | None = None,
+    known: Mapping[str, float] | None = None,
+) -> list[Answered]:
+    """Score every response, judge it, and score every item. Needs no model: a new scorer only needs this.
+
+    Scores are kept in `folder` as they come, and those that are `known` are taken as they are.
+    """
     texts = [row["response"] for one in answered for row in one.responses]
-    scores = iter(scoring.score_all(scorer, texts) if scorer else [math.nan] * len(texts))
-    return [_judge_item(module, one, [next(scores) for _ in one.responses]) for one in answered]
+    scores = iter(scoring.score_all(scorer, texts, folder, known) if scorer else [math.nan] * len(texts))
+    judged = [_judge_item(module, one, [next(scores) for _ in one.responses]) for one in answered]
+    related = above_controls(module.METRICS, [one.item for one in judged], [one.score for one in judged])
+    return [replace(one, score=score) for one, score in zip(judged, related, strict=True)]
 
 
 def _judge_item(module: Vertical, one: Answered, scores: list[float]) -> Answered:
@@ -76,11 +90,19 @@ def _judge_item(module: Vertical, one: Answered, scores: list[float]) -> Answere
     return replace(one, scores=tuple(scores), judgements=tuple(judgements), score=result)
 
 
-def _by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+def by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows by their item, each item's in the order of the column `key`."""
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         grouped.setdefault(row["item_id"], []).append(row)
     return {item_id: sorted(group, key=lambda row: row[key]) for item_id, group in grouped.items()}
+
+
+def applicable(module: Vertical, answered: Sequence[Answered]) -> list[Metric]:
+    """The vertical's metrics, without those of a measure that no item was asked by; the first one is the default."""
+    default = next((metric.measure for metric in module.METRICS if metric.measure), "")
+    asked = {one.item.target.get("measure", default) for one in answered}
+    return [metric for metric in module.METRICS if not metric.measure or metric.measure in asked]
 
 
 def items_table(module: Vertical, answered: Sequence[Answered]) -> pa.Table:
@@ -95,7 +117,10 @@ def items_table(module: Vertical, answered: Sequence[Answered]) -> pa.Table:
         "target": pa.array([_target(one.item) for one in answered], pa.string()),
         "trust": pa.array([one.score.trust for one in answered], pa.float64()),
     }
-    for metric in module.METRICS:
+    for name in ("crossed", "unit"):
+        if any(getattr(one.item, name) for one in answered):
+            columns[name] = pa.array([getattr(one.item, name) for one in answered], pa.string())
+    for metric in applicable(module, answered):
         columns[metric.name] = pa.array([one.score.values.get(metric.name) for one in answered], pa.float64())
     return pa.table(columns)
 
@@ -156,25 +181,37 @@ def options_table(answered: Sequence[Answered]) -> pa.Table:
 
 def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[str, Any]:
     """Trust and metrics with intervals, outcomes of all responses, and the hash of all rendered prompts."""
-    names = [metric.name for metric in module.METRICS]
+    measured = applicable(module, answered)
+    names = [metric.name for metric in measured]
     known = [{"trust": one.score.trust, **one.score.values} for one in answered]
     applies = np.array([[name in row for name in ("trust", *names)] for row in known])
     values = np.array([[row.get(name, math.nan) for name in ("trust", *names)] for row in known])
-    trust, *metrics = cluster_intervals(values, applies, [one.item.cluster for one in answered], seed)
+    weights = np.array([[one.score.weights.get(name, 1.0) for name in ("trust", *names)] for one in answered])
+    values = linearised(values, applies, weights)
+    trust, *metrics = cluster_intervals(values, applies, _layout([one.item for one in answered]), seed)
     outcomes = [judgement.outcome for one in answered for judgement in one.judgements]
     return {
         "trust": _plain(trust),
-        "trust_from": module.TRUST_FROM,
+        "trust_from": module.TRUST_FROM if any(one.options for one in answered) else "samples",
         "metrics": {
             metric.name: {**_plain(interval), "label": metric.label, "better": metric.better}
-            for metric, interval in zip(module.METRICS, metrics, strict=True)
+            for metric, interval in zip(measured, metrics, strict=True)
         },
         "outcomes": {outcome: outcomes.count(outcome) for outcome in OUTCOMES},
         "clusters": len({one.item.cluster for one in answered}),
         "unscored": sum(math.isnan(score) for one in answered for score in one.scores) if module.SCORER else 0,
         "prompts": artifacts.hash_json([prompt_hash(one.prompt) for one in answered]),
-        "generated_tokens": sum(len(row["response_ids"]) for one in answered for row in one.responses),
+        "generated_tokens": _tokens([row["response_ids"] for one in answered for row in one.responses]),
     }
+
+
+def _tokens(ids: Sequence[Sequence[int] | None]) -> int | None:
+    """How many tokens were drawn; None where a backend did not tell them."""
+    return None if any(own is None for own in ids) else sum(len(own or ()) for own in ids)
+
+
+def _layout(items: Sequence[Item]) -> Layout:
+    return Layout([i.cluster for i in items], [i.crossed for i in items], [i.unit for i in items])
 
 
 def _plain(interval: Interval) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from preftrace.errors import DataError
 from preftrace.types import Item
@@ -25,7 +25,11 @@ class Items(list[Item]):
 
 
 def select(
-    items: Iterable[Item], limit: int | None, seed: int, labels: Callable[[Item], tuple[str, ...]] = lambda _: ()
+    items: Iterable[Item],
+    limit: int | None,
+    seed: int,
+    labels: Callable[[Item], tuple[str, ...]] = lambda _: (),
+    first: bool = False,
 ) -> Items:
     """Keep each id once, then at most `limit` items, in source order.
 
@@ -38,6 +42,7 @@ def select(
         limit: most items, or None for all.
         seed: picks the subset.
         labels: what to spread over, such as a topic and a group; an item's labels of one kind stay in one place.
+        first: take the first `limit` items instead, as `protocol: paper` does.
 
     Raises:
         DataError: the source has no items.
@@ -50,10 +55,18 @@ def select(
     if not unique:
         raise DataError("the source holds no items: it needs at least one row")
     kept = list(unique.values())
-    if limit is not None and limit < len(kept):
+    if first:
+        kept = kept[:limit]
+    elif limit is not None and limit < len(kept):
         chosen = _spread(kept, limit, seed, labels)
         kept = [item for item in kept if item.id in chosen]
     return Items(kept, available=len(unique), duplicates=total - len(unique))
+
+
+def each_way(items: Items, ways: Callable[[Item], Sequence[Item]]) -> Items:
+    """Every selected item in each of the ways to ask it, of which all have as many."""
+    asked = [way for item in items for way in ways(item)]
+    return Items(asked, available=items.available * (len(asked) // len(items)), duplicates=items.duplicates)
 
 
 def _rank(seed: int, text: str) -> str:

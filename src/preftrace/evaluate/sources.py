@@ -9,15 +9,18 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from preftrace import artifacts
 from preftrace.errors import DataError
 from preftrace.evaluate.base import STARTER, VerticalConfig
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+PICKLES = (".pkl", ".pickle", ".pck", ".p")
 
 
 class Row(NamedTuple):
@@ -87,11 +90,40 @@ def rows(vertical: str, config: VerticalConfig) -> Iterator[Row]:
     if path.is_file():
         yield from read_file(path)
     elif path.is_dir():
-        yield from _read_hub(str(path), config)
+        yield from _read_hub(str(path), None, config)
     elif HUB_ID.fullmatch(config.path) and not _suffix(path):
-        yield from _read_hub(config.path, config)
+        yield from _read_hub(config.path, _commit(config.path, config.revision), config)
     else:
         raise DataError(f"{path}: no such file. It is needed by source '{config.source}' of {vertical}.")
+
+
+def pinned(config: VerticalConfig) -> list[dict[str, str]]:
+    """What the items were read from: of a file the sha256 of its bytes, of a Hub data set the commit; else the path.
+
+    Nothing for the starter's items, which come with the version of preftrace.
+
+    Raises:
+        DataError: the commit cannot be found out.
+    """
+    found = []
+    for name in config.files:
+        path = Path(name).expanduser()
+        if path.is_file():
+            found.append({"path": name, "sha256": artifacts.hash_file(path)})
+        else:
+            found.append({"path": name} | ({} if path.is_dir() else {"revision": _commit(name, config.revision)}))
+    return found
+
+
+@lru_cache
+def _commit(name: str, revision: str | None) -> str:
+    """The commit of a Hub data set, asked for once in a process, so that all of it reads the same rows."""
+    from preftrace.preferences.hub import commit_of
+
+    try:
+        return commit_of(name, revision)
+    except DataError as error:
+        raise DataError(f"{name}: cannot be loaded as a data set: {str(error).removeprefix(f'{name}: ')}") from error
 
 
 def read_file(path: Path) -> Iterator[Row]:
@@ -101,6 +133,11 @@ def read_file(path: Path) -> Iterator[Row]:
         DataError: another suffix, or a file that cannot be read; names the row where there is one.
     """
     suffix = _suffix(path)
+    if path.suffix.lower() in PICKLES:
+        raise DataError(
+            f"{path}: a pickle can run any program when it is opened, so it is never read. Have whoever trusts it "
+            'write its rows as JSON, such as [{"name": "...", "email": "..."}]'
+        )
     if not suffix:
         raise DataError(f"{path}: unknown file type; known: {', '.join(SUFFIXES)}, the first three also with .gz")
     try:
@@ -183,13 +220,13 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         yield Row(values, f"{path}, row {number}")
 
 
-def _read_hub(name: str, config: VerticalConfig) -> Iterator[Row]:
+def _read_hub(name: str, commit: str | None, config: VerticalConfig) -> Iterator[Row]:
     from datasets import DatasetDict, load_dataset
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        data = load_dataset(name, config.subset, revision=config.revision)
+        data = load_dataset(name, config.subset, revision=commit)
     except (OSError, ValueError, RuntimeError, DatasetsError, HfHubHTTPError) as error:
         raise DataError(f"{name}: cannot be loaded as a data set: {str(error).strip().splitlines()[0]}") from error
     assert isinstance(data, DatasetDict), "no split was asked for"

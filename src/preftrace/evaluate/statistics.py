@@ -4,11 +4,13 @@ Letters: G clusters; `sums` and `sizes` are (G,): a cluster's sum of paired diff
 estimate is the mean over items, sum(sums) / sum(sizes). Clusters, never single items, are what is resampled.
 
 The interval is the symmetric studentised bootstrap (Hall, The Bootstrap and Edgeworth Expansion, 1992, section 3.6; for
-clusters Cameron, Gelbach and Miller, 10.1162/rest.90.3.414), with two departures that docs/statistics.md measures:
+clusters Cameron, Gelbach and Miller, 10.1162/rest.90.3.414), with three departures that docs/statistics.md measures:
 
 1. A resample's standard error is never taken to be smaller than what the single furthest cluster would give alone.
    Where few clusters changed, resamples that hold none of them have no spread at all, and their t would be infinite.
 2. The quantile of |t| is never taken to be smaller than Student's with G - 1 degrees of freedom.
+3. The standard error is scaled to be unbiased where a cluster's items move together (`balance`): large clusters pull
+   the mean towards themselves, so that few clusters of unequal size spread less about it than about the truth.
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ class Clusters(NamedTuple):
 
     sums: Floats
     sizes: Floats
+
+
+class Part(NamedTuple):
+    """A standard error, and the degrees of freedom of its t."""
+
+    error: float
+    freedom: float
 
 
 class Estimate(NamedTuple):
@@ -95,15 +104,13 @@ def cluster_bootstrap(data: Clusters, generator: np.random.Generator, resamples:
     NaN ends (`no_change_bound` says what can be said then). The same change in every cluster has no spread: its
     interval is that point, and p is the sign test's.
     """
-    from scipy import stats
-
     groups = len(data.sums)
     difference = float(data.sums.sum() / data.sizes.sum())
     if groups < 2:
         return Estimate(difference, math.nan, math.nan, math.nan, math.nan)
     if not np.any(data.sums):
         return Estimate(0.0, math.nan, math.nan, 1.0, 0.0)
-    error = float(ratio_and_error(np.ones((1, groups), np.int64), data)[1][0])
+    error = cluster_error(data)
     if error <= NO_SPREAD * abs(difference):
         return Estimate(difference, difference, difference, max(1 / (1 + resamples), 0.5 ** (groups - 1)), 0.0)
     floor = float(np.abs(data.sums - difference * data.sizes).max() / data.sizes.sum())
@@ -113,29 +120,38 @@ def cluster_bootstrap(data: Clusters, generator: np.random.Generator, resamples:
             for theta, spread in (ratio_and_error(c, data) for c in resample_counts(generator, groups, resamples))
         ]
     )
+    return studentised(difference, error, t, groups - 1, level)
+
+
+def studentised(difference: float, error: float, t: Floats, freedom: float, level: float) -> Estimate:
+    """Interval and p from the |t| of resamples (B,), neither narrower nor smaller than Student's with `freedom`."""
+    from scipy import special
+
     observed = abs(difference) / error
-    p = (1 + int(np.count_nonzero(t >= observed))) / (1 + resamples)
-    student = stats.t(groups - 1)
-    quantile = float(np.quantile(t, level, method="higher"))
-    half = max(quantile, float(student.ppf((1 + level) / 2))) * error
-    return Estimate(difference, difference - half, difference + half, max(p, 2 * float(student.sf(observed))), error)
+    p = (1 + int(np.count_nonzero(t >= observed))) / (1 + len(t))
+    student = float(special.stdtrit(freedom, (1 + level) / 2))
+    half = max(float(np.quantile(t, level, method="higher")), student) * error
+    p = max(p, 2 * float(special.stdtr(freedom, -observed)))
+    return Estimate(difference, difference - half, difference + half, p, error)
 
 
-def mcnemar(gained: int, lost: int, n: int, level: float = 0.95) -> Estimate:
-    """Change of a rate over `n` items measured 0/1 twice: `gained` went from 0 to 1, `lost` from 1 to 0.
+def cluster_error(data: Clusters) -> float:
+    """Standard error of the mean difference, scaled by `balance`; NaN with one cluster."""
+    groups = len(data.sums)
+    if groups < 2:
+        return math.nan
+    plain = float(ratio_and_error(np.ones((1, groups), np.int64), data)[1][0])
+    return plain * math.sqrt(balance(data.sizes) * (groups - 1) / groups)
 
-    p is McNemar's exact test: two-sided binomial on the discordant items. The interval is that of Bonett and Price
-    (2012, 10.3102/1076998611411915): Wald's with one item added to each discordant cell.
+
+def balance(sizes: Floats) -> float:
+    """What sum_g (S_g - theta N_g)^2 is multiplied by to be unbiased for the variance of sum_g S_g; sizes (G,).
+
+    Under Var S_g ~ N_g^2, items of a cluster moving together: sum N_g^2 / sum N_g^2 (1 - 2 N_g/N + sum N_h^2 / N^2).
+    G / (G - 1) where all sizes are equal (Bell and McCaffrey, Survey Methodology 28, 2002, for the mean).
     """
-    from scipy import stats
-
-    difference = (gained - lost) / n
-    p = float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    error = math.sqrt((up + down - (up - down) ** 2) / (n + 2))
-    half = float(stats.norm.ppf((1 + level) / 2)) * error
-    middle = up - down
-    return Estimate(difference, min(difference, middle - half), max(difference, middle + half), p, error)
+    share, square = sizes / sizes.sum(), sizes * sizes
+    return float(square.sum() / (square * (1 - 2 * share + share @ share)).sum())
 
 
 def no_change_bound(groups: int, level: float = 0.95) -> float:
@@ -146,15 +162,16 @@ def no_change_bound(groups: int, level: float = 0.95) -> float:
     return 1.0 - float(((1 - level) / 2) ** (1 / groups))
 
 
-def minimum_detectable(error: float, groups: int, alpha: float, power: float) -> float:
+def minimum_detectable(parts: Sequence[Part], alpha: float, power: float) -> float:
     """Smallest true difference found with probability `power` at two-sided level `alpha`, by Student's t.
 
-    (t[1 - alpha/2] + t[power]) * standard error, with G - 1 degrees of freedom (Miller, arXiv 2411.00640, section 5).
+    (t[1 - alpha/2] + t[power]) * standard error, with G - 1 degrees of freedom for G clusters (Miller, arXiv
+    2411.00640, section 5); of an error in several parts, the root of the sum of their squares.
     """
-    from scipy import stats
+    from scipy import special
 
-    student = stats.t(groups - 1)
-    return float(student.ppf(1 - alpha / 2) + student.ppf(power)) * error
+    quantiles = [[float(special.stdtrit(f, q)) for q in (1 - alpha / 2, power)] for _, f in parts]
+    return math.hypot(*(sum(two) * part.error for two, part in zip(quantiles, parts, strict=True)))
 
 
 def fewest_changes(groups: int, alpha: float, power: float) -> float:

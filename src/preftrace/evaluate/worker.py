@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from preftrace import models
 from preftrace.engines._base import Shard, ShardOutput
+from preftrace.evaluate import backend as backends
+from preftrace.evaluate.backend import Target
 from preftrace.types import Checkpoint, Sampling, prompt_from_json
 
 PROMPTS = pa.schema([("item_id", pa.string()), ("prompt", pa.string())])
@@ -29,35 +29,32 @@ LOGPROBS = pa.schema(
 
 
 class Worker:
-    """Holds the model. Judging and scoring are not done here, so that they can be redone without it.
+    """Holds the backend. Judging and scoring are not done here, so that they can be redone without it.
 
     Args:
-        model: starting model.
-        adapters: adapter folders, oldest first; all are merged.
-        model_hash: content hash of both.
-        format: prompt format.
-        precision: as in `models.load`.
+        backend: settings of the backend that its results depend on, its name among them.
+        target: fields of `Target`, the checkpoint as its own fields.
         sampling: fields of `Sampling`, or None where nothing is generated.
+        speed: settings of the backend that change no result, such as a timeout.
     """
 
     def __init__(
         self,
-        model: str,
-        adapters: Sequence[str],
-        model_hash: str,
-        format: str,
-        precision: str,
+        backend: Mapping[str, Any],
+        target: Mapping[str, Any],
         sampling: Mapping[str, Any] | None,
+        speed: Mapping[str, Any],
     ) -> None:
-        self.lm = _load(model, tuple(adapters), model_hash, format, precision)
+        checkpoint = Checkpoint(target["checkpoint"]["model"], tuple(target["checkpoint"]["adapters"]))
+        config = backends.configure({**backend, **speed})
+        self.backend = backends.load(config.name).build(config, Target(**{**target, "checkpoint": checkpoint}))
         self.sampling = Sampling(**sampling) if sampling else None
 
     def run(self, shard: Shard) -> ShardOutput:
         """One batch: `items` holds objects with id, prompt (JSON), options (texts) and seeds."""
         items = shard["items"]
         prompts = [prompt_from_json(item["prompt"]) for item in items]
-        rendered = [models.render(prompt, self.lm.tokenizer, self.lm.format) for prompt in prompts]
-        columns = {"item_id": [item["id"] for item in items], "prompt": rendered}
+        columns = {"item_id": [item["id"] for item in items], "prompt": self.backend.render(prompts)}
         return {
             "prompts": pa.table(columns, schema=PROMPTS),
             "responses": pa.Table.from_pylist(self._responses(items, prompts), schema=RESPONSES),
@@ -67,14 +64,14 @@ class Worker:
     def _responses(self, items: Sequence[Mapping[str, Any]], prompts: Sequence[Any]) -> list[dict[str, Any]]:
         if self.sampling is None:
             return []
-        drawn = models.sample(self.lm, prompts, self.sampling, [item["seeds"] for item in items])
+        drawn = self.backend.sample(prompts, self.sampling, [item["seeds"] for item in items])
         return [
             {
                 "item_id": item["id"],
                 "sample": number,
                 "seed": item["seeds"][number],
                 "response": response.text,
-                "response_ids": list(response.ids),
+                "response_ids": None if response.ids is None else list(response.ids),
                 "finished": response.finished,
             }
             for item, responses in zip(items, drawn, strict=True)
@@ -82,20 +79,11 @@ class Worker:
         ]
 
     def _logprobs(self, items: Sequence[Mapping[str, Any]], prompts: Sequence[Any]) -> list[dict[str, Any]]:
-        keys = [(item["id"], number) for item in items for number in range(len(item["options"]))]
-        rows = [
-            models.encode(self.lm.tokenizer, prompt, option, self.lm.format, eos=False)
-            for item, prompt in zip(items, prompts, strict=True)
-            for option in item["options"]
-        ]
-        values = models.completion_logprobs(self.lm, rows)
+        if not any(item["options"] for item in items):
+            return []
+        scored = self.backend.logprobs(prompts, [item["options"] for item in items])
         return [
-            {"item_id": item_id, "option": number, "logprob": float(value), "tokens": len(row.answer_ids)}
-            for (item_id, number), row, value in zip(keys, rows, values, strict=True)
+            {"item_id": item["id"], "option": number, "logprob": score.logprob, "tokens": score.tokens}
+            for item, scores in zip(items, scored, strict=True)
+            for number, score in enumerate(scores)
         ]
-
-
-@lru_cache(maxsize=1)
-def _load(model: str, adapters: tuple[str, ...], model_hash: str, format: str, precision: str) -> models.LanguageModel:
-    """One checkpoint stays in memory, since a stage's verticals follow one another; the hash tells new weights."""
-    return models.load(Checkpoint(model, adapters), format, merge=True, precision=precision)

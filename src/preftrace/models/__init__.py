@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from preftrace.models.checkpoints import checkpoint_hash as checkpoint_hash
     from preftrace.models.checkpoints import fingerprint as fingerprint
+    from preftrace.models.checkpoints import locate as locate
     from preftrace.models.checkpoints import read_checkpoint as read_checkpoint
     from preftrace.models.checkpoints import resolve_checkpoint as resolve_checkpoint
     from preftrace.models.checkpoints import write_checkpoint as write_checkpoint
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from preftrace.models.logprobs import answer_logprobs as answer_logprobs
     from preftrace.models.logprobs import answer_states as answer_states
     from preftrace.models.logprobs import completion_logprobs as completion_logprobs
+    from preftrace.models.prefix import Prefix as Prefix
+    from preftrace.models.prefix import compute_prefix as compute_prefix
     from preftrace.models.prompts import Encoded as Encoded
+    from preftrace.models.prompts import answer_text as answer_text
     from preftrace.models.prompts import encode as encode
     from preftrace.models.prompts import encode_answers as encode_answers
     from preftrace.models.prompts import render as render
@@ -39,12 +43,15 @@ if TYPE_CHECKING:
     from preftrace.models.reward import to_reward_model as to_reward_model
 
 _HOME = {
-    "checkpoints": ("checkpoint_hash", "fingerprint", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
+    "checkpoints": (
+        *("checkpoint_hash", "fingerprint", "locate", "read_checkpoint", "resolve_checkpoint", "write_checkpoint"),
+    ),
     "generate": ("Response", "end_ids", "sample", "sample_ids"),
     "kept": ("read_kept",),
     "loading": ("LanguageModel", "load", "load_tokenizer", "most_positions"),
     "logprobs": ("answer_logprobs", "answer_states", "completion_logprobs"),
-    "prompts": ("Encoded", "encode", "encode_answers", "render"),
+    "prefix": ("Prefix", "compute_prefix"),
+    "prompts": ("Encoded", "answer_text", "encode", "encode_answers", "render"),
     "recompute": ("checkpointed_layers", "recomputing"),
     "reward": ("RewardModel", "load_reward", "rewards", "row_rewards", "to_reward_model"),
 }

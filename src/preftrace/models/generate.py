@@ -1,7 +1,7 @@
 """Seeded sampling: one seed per (prompt, sample), so that a draw does not depend on its batch mates.
 
 A sample from softmax(logits / T) is the argmax of logits / T + g with g i.i.d. standard Gumbel (the Gumbel-max trick,
-Yellott 1977). Each row has its own generator for g, and plain greedy decoding does the rest.
+Yellott 1977). Each row has its own generator for g, and plain greedy decoding does the rest (`decode.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from preftrace.models.decode import continues, decode
 from preftrace.models.loading import LanguageModel
 from preftrace.models.prompts import RAW_STOP, render
 from preftrace.types import Prompt, Sampling
@@ -39,43 +40,88 @@ def sample(
     Args:
         lm: the model.
         prompts: n prompts.
-        sampling: samples, most new tokens, temperature (0: greedy).
+        sampling: samples, most new tokens, temperature (0: greedy); `as_scripts` is handed on to `models.scripts`.
         seeds: `seeds[i][j]` draws sample j of prompt i.
 
     Returns:
         n lists of `sampling.samples` responses.
     """
     texts = [render(prompt, lm.tokenizer, lm.format) for prompt in prompts]
+    if sampling.as_scripts:
+        from preftrace.models.scripts import draw_as_scripts
+
+        return [draw_as_scripts(lm, text, sampling, own[0]) for text, own in zip(texts, seeds, strict=True)]
     rows = [lm.tokenizer(text, add_special_tokens=lm.format == "raw")["input_ids"] for text in texts]
     stops = [RAW_STOP if lm.format == "raw" and not isinstance(p, str) else "" for p in prompts]
-    drawn = sample_ids(lm, rows, sampling, seeds)
+    drawn = sample_ids(lm, rows, sampling, seeds, stops)
     return [[_response(lm, ids, stop) for ids in answers] for answers, stop in zip(drawn, stops, strict=True)]
 
 
 def sample_ids(
-    lm: LanguageModel, rows: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[Sequence[int]]
+    lm: LanguageModel,
+    rows: Sequence[Sequence[int]],
+    sampling: Sampling,
+    seeds: Sequence[Sequence[int]],
+    stops: Sequence[str] | None = None,
 ) -> list[list[list[int]]]:
     """Draw `sampling.samples` answers to each row of prompt tokens, all in one batch; see `sample`.
 
+    Equal prompts are computed once, whoever asks for them.
+
+    Args:
+        lm: the model.
+        rows: n prompts as tokens.
+        sampling: as in `sample`.
+        seeds: as in `sample`.
+        stops: a text for each prompt after which its answers need not go on; "" for none.
+
     Returns:
-        n lists of `sampling.samples` answers as tokens, each up to its end token (included) or the token limit.
+        n lists of `sampling.samples` answers as tokens, each up to its end token (included) or the token limit, or
+        at the earliest up to the token that completes its prompt's stop.
     """
-    repeated = [list(row) for row in rows for _ in range(sampling.samples)]
-    width = max(len(row) for row in repeated)
-    ids = torch.tensor([[lm.pad_id] * (width - len(row)) + row for row in repeated], device=lm.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in repeated], device=lm.device)
-    flat_seeds = [seed for row in seeds for seed in row[: sampling.samples]]
-    settings = _settings(lm, sampling)
-    with torch.inference_mode(), lm.autocast(), _own_settings_aside(lm):
+    flat = [int(seed) for row in seeds for seed in row[: sampling.samples]]
+    noise = _GumbelMax(sampling.temperature, flat)
+    with torch.inference_mode(), lm.autocast():
+        if continues(lm):
+            distinct = {tuple(row): place for place, row in enumerate(dict.fromkeys(map(tuple, rows)))}
+            owners = [distinct[tuple(row)] for row in rows for _ in range(sampling.samples)]
+            marks = [stop for stop in stops or [""] * len(rows) for _ in range(sampling.samples)]
+            answers = decode(lm, list(distinct), owners, noise, sampling.max_new_tokens, _Ended(lm, marks))
+        else:
+            answers = _one_by_one(lm, [list(row) for row in rows for _ in range(sampling.samples)], sampling, noise)
+    return [answers[i : i + sampling.samples] for i in range(0, len(answers), sampling.samples)]
+
+
+def _one_by_one(lm: LanguageModel, rows: Sequence[list[int]], sampling: Sampling, noise: _GumbelMax) -> list[list[int]]:
+    """One answer to each row by transformers' `generate`, every row with a prompt of its own."""
+    from transformers import LogitsProcessorList
+
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[lm.pad_id] * (width - len(row)) + row for row in rows], device=lm.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=lm.device)
+    with _own_settings_aside(lm):
         output = lm.model.generate(
             input_ids=ids,
             attention_mask=mask,
-            generation_config=settings,
-            logits_processor=_processors(sampling.temperature, flat_seeds),
+            generation_config=_settings(lm, sampling),
+            logits_processor=LogitsProcessorList([noise]),
         )
     ends = set(end_ids(lm))
-    answers = [_until_end(row, ends) for row in output[:, width:].tolist()]
-    return [answers[i : i + sampling.samples] for i in range(0, len(answers), sampling.samples)]
+    return [_until_end(row, ends) for row in output[:, width:].tolist()]
+
+
+class _Ended:
+    """Whether an answer is complete: it has its end token, or its prompt's stop."""
+
+    def __init__(self, lm: LanguageModel, stops: Sequence[str]) -> None:
+        self.decode = lm.tokenizer.decode
+        self.ends, self.stops = set(end_ids(lm)), stops
+
+    def __call__(self, answer: int, ids: list[int]) -> bool:
+        stop = self.stops[answer]
+        # A token is a byte or more: a stop that has just been completed lies in so many tokens.
+        texts = (self.decode(part, skip_special_tokens=True) for part in (ids[-len(stop.encode()) :], ids))
+        return ids[-1] in self.ends or (bool(stop) and all(stop in text for text in texts))
 
 
 def _until_end(ids: list[int], ends: set[int]) -> list[int]:
@@ -114,21 +160,28 @@ def _own_settings_aside(lm: LanguageModel) -> Iterator[None]:
             holder.generation_config = settings
 
 
-def _processors(temperature: float, seeds: Sequence[int]) -> Any:
-    from transformers import LogitsProcessorList
-
-    return LogitsProcessorList([_GumbelMax(temperature, seeds)] if temperature > 0 else [])
-
-
 class _GumbelMax:
+    """Adds noise to logits, from a generator for each row; none at temperature 0."""
+
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
         self.temperature = temperature
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=g) for g in self.generators])
-        noisy: torch.Tensor = scores.float() / self.temperature - noise.log().to(scores.device)
-        return noisy
+        """As `generate` calls it."""
+        return self.numbers(scores)
+
+    def numbers(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.temperature == 0:
+            return logits
+        noise = torch.empty(logits.shape)
+        for row, generator in zip(noise, self.generators, strict=True):
+            row.exponential_(generator=generator)
+        noisy: torch.Tensor = logits.float() / self.temperature
+        return noisy.sub_(noise.log_().to(logits.device))
+
+    def keep(self, places: Sequence[int]) -> None:
+        self.generators = [self.generators[place] for place in places]
 
 
 def _response(lm: LanguageModel, kept: list[int], stop: str) -> Response:

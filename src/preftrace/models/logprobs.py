@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from preftrace.models.loading import LanguageModel
 from preftrace.models.packing import Packed, inputs, keys_of, pack, packed_length
+from preftrace.models.prefix import Prefix, after
 from preftrace.models.prompts import Encoded
 
 BATCH_COST = 32
@@ -20,7 +21,11 @@ BATCH_COST = 32
 
 
 def answer_logprobs(
-    lm: LanguageModel, rows: Sequence[Encoded], temperature: float = 1.0, packed: Packed | None = None
+    lm: LanguageModel,
+    rows: Sequence[Encoded],
+    temperature: float = 1.0,
+    packed: Packed | None = None,
+    start: Prefix | None = None,
 ) -> torch.Tensor:
     """Sum over answer tokens of log pi(token | before), one forward pass for all rows. Differentiable.
 
@@ -29,11 +34,12 @@ def answer_logprobs(
         rows: n prompts and answers.
         temperature: the logits are divided by it, as when sampling.
         packed: how the rows are laid out; None: rows with one prompt share it.
+        start: what comes before all rows, which do not have it.
 
     Returns:
         `(n,)`, at most 0, in float32 (float64 for a float64 model).
     """
-    found = answer_states(lm, rows, packed)
+    found = answer_states(lm, rows, packed, start)
     logits = found.logits if temperature == 1 else found.logits / temperature
     losses = F.cross_entropy(logits, found.tokens, reduction="none")
     return torch.zeros(len(rows), dtype=losses.dtype, device=losses.device).index_add(0, found.row, -losses)
@@ -55,17 +61,24 @@ class AnswerStates(NamedTuple):
     hidden: torch.Tensor
 
 
-def answer_states(lm: LanguageModel, rows: Sequence[Encoded], packed: Packed | None = None) -> AnswerStates:
+def answer_states(
+    lm: LanguageModel, rows: Sequence[Encoded], packed: Packed | None = None, start: Prefix | None = None
+) -> AnswerStates:
     """One forward pass; logits exist only where an answer token is predicted. Differentiable."""
-    packed = (packed or pack(rows, keys_of(lm, rows), lm.pad_id)).to(lm.device)
-    logits, hidden = _logits_at(lm, packed)
+    packed = (packed or pack(rows, keys_of(lm, rows, ahead=_length(start)), lm.pad_id)).to(lm.device)
+    logits, hidden = _logits_at(lm, packed, start)
     # Flattened, for the loss: with the classes in dimension 1 the CPU kernel is several times slower and less exact.
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return AnswerStates(packed.row, packed.tokens, wide, hidden)
 
 
 def completion_logprobs(
-    lm: LanguageModel, rows: Sequence[Encoded], *, temperature: float = 1.0, batch_tokens: int = 512
+    lm: LanguageModel,
+    rows: Sequence[Encoded],
+    *,
+    temperature: float = 1.0,
+    batch_tokens: int = 512,
+    start: Prefix | None = None,
 ) -> np.ndarray:
     """Sum over answer tokens of log pi, for any number of rows, without gradients.
 
@@ -73,16 +86,21 @@ def completion_logprobs(
         lm: the model.
         rows: n prompts and answers.
         temperature: the logits are divided by it.
-        batch_tokens: padded tokens in one forward pass, at most (a longer row goes alone).
+        batch_tokens: padded tokens in one forward pass, at most (a longer row goes alone), `start` not counted.
+        start: what prompts may start with; those that do are computed from there on.
 
     Returns:
         `(n,)` float64, in the order of `rows`.
     """
     result = np.full(len(rows), np.nan)
-    for batch in row_batches(lm, rows, batch_tokens):
-        with torch.inference_mode(), lm.autocast():
-            values = answer_logprobs(lm, [rows[i] for i in batch], temperature)
-        result[batch] = values.double().cpu().numpy()
+    opened = [start is not None and start.starts(row) for row in rows]
+    for prefix in (start, None) if start else (None,):
+        mine = [i for i, starts in enumerate(opened) if starts is (prefix is not None)]
+        ours = [prefix.rest(rows[i]) if prefix else rows[i] for i in mine]
+        for batch in row_batches(lm, ours, batch_tokens, _length(prefix)):
+            with torch.inference_mode(), lm.autocast():
+                values = answer_logprobs(lm, [ours[i] for i in batch], temperature, start=prefix)
+            result[[mine[i] for i in batch]] = values.double().cpu().numpy()
     return result
 
 
@@ -109,10 +127,13 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[i
         yield order[first:stop]
 
 
-def row_batches(lm: LanguageModel, rows: Sequence[Encoded], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of rows in batches of at most `batch_tokens` padded; rows that share a prompt stay together."""
+def row_batches(lm: LanguageModel, rows: Sequence[Encoded], batch_tokens: int, ahead: int = 0) -> Iterator[list[int]]:
+    """Indices of rows in batches of at most `batch_tokens` padded; rows that share a prompt stay together.
+
+    `ahead` is the number of tokens that come before all rows, which do not have them.
+    """
     units: dict[Hashable, list[int]] = {}
-    for i, key in enumerate(keys_of(lm, rows) if rows else ()):
+    for i, key in enumerate(keys_of(lm, rows, ahead=ahead) if rows else ()):
         units.setdefault(key, []).append(i)
     together = list(units.values())
     lengths = [packed_length([rows[i] for i in unit]) for unit in together]
@@ -120,7 +141,11 @@ def row_batches(lm: LanguageModel, rows: Sequence[Encoded], batch_tokens: int) -
         yield [i for unit in batch for i in together[unit]]
 
 
-def _logits_at(lm: LanguageModel, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+def _length(start: Prefix | None) -> int:
+    return len(start.ids) if start else 0
+
+
+def _logits_at(lm: LanguageModel, packed: Packed, start: Prefix | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits `(m, v)` and hidden states `(m, d)` where answer tokens are predicted: the head never sees other places.
 
     Whatever a model does to its logits after the head (scaling, capping) is elementwise, so it holds for these too.
@@ -131,9 +156,10 @@ def _logits_at(lm: LanguageModel, packed: Packed) -> tuple[torch.Tensor, torch.T
         seen.append(given[0][packed.home[packed.row], packed.before])
         return (seen[0].unsqueeze(0),)
 
+    given = inputs(lm, packed)
     handle = lm.model.get_output_embeddings().register_forward_pre_hook(gather)
     try:
-        logits: torch.Tensor = lm.model(**inputs(lm, packed), use_cache=False).logits
+        logits: torch.Tensor = lm.model(**(after(start, given) if start else {**given, "use_cache": False})).logits
     finally:
         handle.remove()
     return logits[0], seen[0]

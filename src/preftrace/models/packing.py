@@ -96,19 +96,24 @@ def pack(rows: Sequence[Encoded], keys: Sequence[Hashable], pad_id: int) -> Pack
     )
 
 
-def keys_of(lm: LanguageModel, rows: Sequence[Encoded], groups: Sequence[int] | None = None) -> list[Hashable]:
+def keys_of(
+    lm: LanguageModel, rows: Sequence[Encoded], groups: Sequence[int] | None = None, ahead: int = 0
+) -> list[Hashable]:
     """Keys for `pack`: rows of one group with one prompt share it, where the model can.
 
-    A packed row is at most twice as long as the longest row: beyond that padding eats what sharing saves.
+    A packed row is at most twice as long as the longest row: beyond that padding eats what sharing saves. Rows that are
+    longer than a sliding window do not share: the mask of a packed row has no window.
 
     Args:
         lm: the model.
         rows: n prompts and answers.
         groups: rows of different groups never share; None: all rows are of one.
+        ahead: tokens that come before all rows, which do not have them: they count in both lengths.
     """
-    if not shares_prompts(lm):
+    longest = ahead + max(len(row.prompt_ids) + len(row.answer_ids) for row in rows)
+    if not shares_prompts(lm) or longest > _window(lm):
         return list(range(len(rows)))
-    most = 2 * max(len(row.prompt_ids) + len(row.answer_ids) for row in rows)
+    most = 2 * longest - ahead
     sizes: dict[Hashable, int] = {}
     keys: list[Hashable] = []
     for i, row in enumerate(rows):
@@ -119,6 +124,13 @@ def keys_of(lm: LanguageModel, rows: Sequence[Encoded], groups: Sequence[int] | 
         sizes[key] = sizes.get(key, len(row.prompt_ids)) + len(row.answer_ids)
         keys.append(key)
     return keys
+
+
+def _window(lm: LanguageModel) -> float:
+    """How many tokens back the model's shortest-sighted layer sees."""
+    config = lm.model.config.get_text_config()
+    sizes = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((size for size in sizes if size), default=math.inf)
 
 
 def packed_length(rows: Sequence[Encoded]) -> int:

@@ -1,7 +1,8 @@
 """Prompt formats: from a prompt and an answer to the tokens that a model sees.
 
 `raw` is the same plain text for every stage: a text as it is, a conversation as an HH transcript. `chat` is the
-tokenizer's own template. An answer is tokenised after its prompt so that no token spans the border.
+tokenizer's own template. An answer is tokenised after its prompt so that no token spans the border. An option, whose
+log-likelihood is read, is tokenised together with its prompt, as lm-evaluation-harness does it.
 """
 
 from __future__ import annotations
@@ -73,11 +74,18 @@ def encode(
         max_length: most tokens of both together. The prompt is cut from the left to fit and keeps at least one
             token; the answer is never cut, so that an answer of `max_length` tokens or more gives a longer row.
         eos: end the answer as the model ends its own: with the end-of-sequence token, or the template's end of turn.
+            Without it, the answer is an option: its tokens are those of prompt and option as one text after as many
+            as the prompt has alone, so that a tokenizer which merges over the border is followed (by itself, where
+            no token is left).
     """
     head = render(prompt, tokenizer, format)
     prompt_ids = tokenizer(head, add_special_tokens=format == "raw")["input_ids"]
     tail = _tail(tokenizer, prompt, head, answer, format, eos)
-    answer_ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
+    answer_ids = []
+    if tail and not eos:
+        answer_ids = tokenizer(head + tail, add_special_tokens=format == "raw")["input_ids"][len(prompt_ids) :]
+    if tail and not answer_ids:
+        answer_ids = tokenizer(tail, add_special_tokens=False)["input_ids"]
     if eos and (format == "raw" or not answer_ids or answer_ids[-1] not in tokenizer.all_special_ids):
         answer_ids = [*answer_ids, tokenizer.eos_token_id]
     room = len(prompt_ids) if max_length is None else max(max_length - len(answer_ids), 1)
@@ -93,11 +101,14 @@ def encode_answers(
     return tuple(row._replace(prompt_ids=shortest.prompt_ids, truncated=shortest.truncated) for row in rows)
 
 
+def answer_text(answer: str, format: str) -> str:
+    """An answer as it follows its prompt: after a space in `raw`, as it is in `chat`."""
+    return f" {answer}" if format == "raw" and answer and not answer[0].isspace() else answer
+
+
 def _tail(tokenizer: Any, prompt: Prompt, head: str, answer: str, format: str, eos: bool) -> str:
-    if format == "raw":
-        return answer if answer[:1].isspace() or not answer else f" {answer}"
-    if not eos:
-        return answer
+    if format == "raw" or not eos:
+        return answer_text(answer, format)
     messages = [*_messages(prompt), {"role": "assistant", "content": answer}]
     full: str = tokenizer.apply_chat_template(messages, tokenize=False)
     return full[len(head) :].rstrip("\n") if full.startswith(head) else answer

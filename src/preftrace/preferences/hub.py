@@ -43,13 +43,17 @@ def open_hub(config: PreferencesConfig) -> Material:
         DataError: there is no such data set or revision, or the Hub cannot be reached.
     """
     assert config.path is not None
-    commit = _commit(config.path, config.revision)
+    commit = commit_of(config.path, config.revision)
     digest = artifacts.hash_json(["hub", config.path, commit])
     return Material(f"Hub data set {config.path}", digest, lambda: _rows(config.path, commit, config))
 
 
-def _commit(path: str, revision: str | None) -> str:
-    """The commit that a revision names: itself, the Hub's answer, or the cached copy's where there is no network."""
+def commit_of(path: str, revision: str | None) -> str:
+    """The commit that a revision names: itself, the Hub's answer, or the cached copy's where there is no network.
+
+    Raises:
+        DataError: there is no such data set or revision, or the Hub cannot be reached and nothing is cached.
+    """
     if revision and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, snapshot_download

@@ -75,25 +75,57 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], axis: str) -> Mar
     return _svg(chart.properties(width=WIDTH, height=130), f"{axis} over steps: {last}")
 
 
-def calibrated(bins: Sequence[Bin]) -> Markup:
-    """Expected against observed share of right pairs, with intervals; the dashed line is where they are the same."""
+def calibrated(
+    bins: Sequence[Bin],
+    lowest: float = 0.5,
+    across: str = "expected to be right",
+    up: str = "right",
+    what: str = "pairs",
+) -> Markup:
+    """Expected against observed share of right pairs, with intervals; the dashed line is where they are the same.
+
+    Args:
+        bins: from the lowest expected share to the highest.
+        lowest: expected share that the axis starts at.
+        across: title of the axis of expected shares.
+        up: title of the axis of observed shares.
+        what: what a bin holds, in words.
+    """
     import altair as alt
 
-    ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    across = alt.Scale(domain=[0.48, 1.02], nice=False)
-    up = alt.Scale(domain=[0, 1], nice=False)
-    x = alt.X("expected:Q", scale=across, title="expected to be right", axis=alt.Axis(values=ticks, format=".1f"))
+    ticks = [round(lowest + (1 - lowest) * i / 5, 2) for i in range(6)]
+    wide = alt.Scale(domain=[lowest - 0.02, 1.02], nice=False)
+    high = alt.Scale(domain=[0, 1], nice=False)
+    x = alt.X("expected:Q", scale=wide, title=across, axis=alt.Axis(values=ticks, format=".1f"))
     base = alt.Chart(alt.Data(values=[_finite(b._asdict()) for b in bins])).encode(x=x)
-    even = alt.Chart(alt.Data(values=[{"expected": at, "share": at} for at in (0.5, 1.0)]))
+    even = alt.Chart(alt.Data(values=[{"expected": at, "share": at} for at in (lowest, 1.0)]))
     layers = [
-        even.mark_line(color=MUTED, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=alt.Y("share:Q", scale=up)),
-        base.mark_rule(color=SPAN, strokeWidth=5, strokeCap="round").encode(y=alt.Y("low:Q", scale=up), y2="high:Q"),
+        even.mark_line(color=MUTED, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=alt.Y("share:Q", scale=high)),
+        base.mark_rule(color=SPAN, strokeWidth=5, strokeCap="round").encode(y=alt.Y("low:Q", scale=high), y2="high:Q"),
         base.mark_point(filled=True, color=ACCENT, size=90, opacity=1).encode(
-            y=alt.Y("share:Q", scale=up, title="right", axis=alt.Axis(tickCount=5, format=".1f"))
+            y=alt.Y("share:Q", scale=high, title=up, axis=alt.Axis(tickCount=5, format=".1f"))
         ),
     ]
-    words = ", ".join(f"{b.share:.2f} of {b.n} pairs where {b.expected:.2f} is expected" for b in bins)
-    return _svg(alt.layer(*layers).properties(width=WIDTH, height=190), f"Share of right pairs: {words}")
+    words = ", ".join(f"{b.share:.2f} of {b.n} {what} where {b.expected:.2f} is expected" for b in bins)
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=190), f"Share of {up} {what}: {words}")
+
+
+def heat(cells: Mapping[tuple[str, str], float], title: str) -> Markup:
+    """A map of values in [0, 1] by (row, column): the larger, the stronger its colour; a missing cell is empty."""
+    import altair as alt
+
+    data = [{"row": clean(row), "column": clean(column), "value": v} for (row, column), v in cells.items()]
+    small = alt.Axis(labelFontSize=10, labelLimit=130, grid=False)
+    chart = alt.Chart(alt.Data(values=data)).mark_rect(color=ACCENT, stroke=GRID, strokeWidth=1)
+    chart = chart.encode(
+        x=alt.X("column:N", title=None, axis=small),
+        y=alt.Y("row:N", title=None, axis=small),
+        opacity=alt.Opacity("value:Q", scale=alt.Scale(domain=[0, 1], range=[0.05, 1]), legend=None),
+    )
+    heading = alt.TitleParams(clean(title), anchor="start", fontSize=12, fontWeight="normal", color=INK)
+    most = sorted(cells.items(), key=lambda cell: (-cell[1], cell[0]))[:5]
+    words = ", ".join(f"{row} on {column} {value:.2f}" for (row, column), value in most)
+    return _svg(chart.properties(width={"step": 15}, height={"step": 14}, title=heading), f"{title}, most: {words}")
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

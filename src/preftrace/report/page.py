@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from preftrace.errors import ArtifactError
 from preftrace.registry import SECTIONS
 from preftrace.report.html import render
 from preftrace.report.view import RunView
+
+LEAD = "What preference alignment did to the model's trustworthiness, and which pairs did it."
 
 
 class Section(NamedTuple):
@@ -36,9 +39,17 @@ def write(run: Path, out: Path | None = None) -> Path:
     view = RunView(run)
     if not view.records and not view.study_text and not view.unfinished:
         raise ArtifactError(f"{run} holds no study and no finished stage. Name a run folder, such as one below runs/.")
+    return save(view.title, LEAD, sections(view), out or run / "report.html")
+
+
+def save(title: str, lead: str, shown: Sequence[Section], target: Path) -> Path:
+    """Write sections as one HTML file that needs no other.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    page = render("page.html", title_text=view.title, style=Markup(style), sections=sections(view))
-    target = out or run / "report.html"
+    page = render("page.html", title_text=title, lead=lead, style=Markup(style), sections=shown)
     try:
         with artifacts.replacing(target) as file:
             file.write(page.encode("utf-8"))

@@ -29,6 +29,14 @@ def change(row: Row) -> str:
     return f"{name} {'rose' if difference > 0 else 'fell'} by {size}"
 
 
+TESTS = {
+    "bootstrap": "cluster bootstrap",
+    "two-way": "two-way cluster bootstrap",
+    "mcnemar": "exact McNemar test",
+    "seeds": "t test over training seeds",
+}
+
+
 def detectable(row: Row) -> str:
     """What the comparison could have seen."""
     mde = row["mde"]
@@ -51,8 +59,7 @@ def between(row: Row) -> str:
 
 def evidence(row: Row) -> str:
     """Adjusted p and the test it is from."""
-    test = "exact McNemar test" if row["test"] == "mcnemar" else "cluster bootstrap"
-    return f"adjusted p {p_value(row['p_adjusted'])}, {test}"
+    return f"adjusted p {p_value(row['p_adjusted'])}, {TESTS[row['test']]}"
 
 
 def judged(held: Mapping[str, Any]) -> list[str]:

@@ -24,9 +24,8 @@ from preftrace.attribute.influence import run as attribute_stage
 from preftrace.attribute.trail import needs_checkpoints
 from preftrace.errors import ConfigError
 from preftrace.evaluate import run as evaluate_stage
-from preftrace.evaluate.base import VerticalConfig
+from preftrace.evaluate.base import FIVE, VerticalConfig
 from preftrace.preferences import PreferencesConfig
-from preftrace.registry import VERTICALS
 from preftrace.study.config import BASE
 from preftrace.study.options import read_config, read_verticals
 from preftrace.study.run import claim, locked
@@ -59,12 +58,12 @@ def read_settings(
 
     Args:
         options: fields of `AdaptedConfig` and of `AttributeConfig`, side by side.
-        verticals: vertical -> its settings; all of them, on the starter's items, where None.
+        verticals: vertical -> its settings; the five on the starter's items where None.
 
     Raises:
         ConfigError: unknown keys or bad values, or a method that needs what no adapted model has.
     """
-    asked = {name: {} for name in VERTICALS.names()} if verticals is None else verticals
+    asked = {name: {} for name in FIVE} if verticals is None else verticals
     flat = AdaptedConfig.model_fields.keys() - {"verticals", "attribute"}
     own = {name: value for name, value in options.items() if name in flat}
     attribute = read_config(AttributeConfig, {name: value for name, value in options.items() if name not in own})

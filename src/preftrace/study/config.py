@@ -10,10 +10,13 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
 from preftrace.align import StageConfig
 from preftrace.attribute.config import AttributeConfig
 from preftrace.config import AdapterConfig, Config
+from preftrace.evaluate.backend import BackendConfig
+from preftrace.evaluate.backend import configure as configure_backend
 from preftrace.evaluate.base import VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
 from preftrace.preferences import PreferencesConfig
-from preftrace.registry import STAGES, VERTICALS, Registry
+from preftrace.registry import BACKENDS, STAGES, VERTICALS, Registry
+from preftrace.study.backend import backend_problems
 from preftrace.study.trail import trail_problems
 
 ATTRIBUTABLE = ("sft", "dpo")
@@ -48,6 +51,9 @@ class StudyConfig(Config):
     stages: dict[str, SerializeAsAny[StageConfig]] = Field(min_length=1, description="training stages by name")
     kinds: dict[str, str] = Field(default_factory=dict, exclude=True)
     verticals: dict[str, SerializeAsAny[VerticalConfig]] = Field(min_length=1, description="what is evaluated")
+    backend: SerializeAsAny[BackendConfig] = Field(
+        default_factory=configure_backend, description="what runs the model in evaluation: hf, vllm or openai"
+    )
     compare: CompareConfig = Field(default_factory=CompareConfig, description="paired statistics")
     attribute: StudyAttributeConfig | None = Field(
         default_factory=StudyAttributeConfig, description="influence of every pair; null: none"
@@ -110,6 +116,10 @@ def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
     if "kinds" in values:
         problems.append(Problem(("kinds",), "unknown key; a stage's kind is said in the stage, as in kind: sft"))
     shallow = {**values, "stages": stages, "verticals": verticals, "kinds": kinds}
+    if "backend" in values:
+        named = {"name": values["backend"]} if isinstance(values["backend"], str) else values["backend"]
+        kind = str(named.get("name", "hf")) if isinstance(named, Mapping) else "hf"
+        shallow["backend"] = _one(BACKENDS, kind, named, ("backend",), problems) or configure_backend()
     if not stages:
         shallow.pop("stages")
     if not verticals:
@@ -123,7 +133,7 @@ def build(data: Any) -> tuple[StudyConfig | None, list[Problem]]:
     problems += _references(stages, [str(n) for n in named] if isinstance(named, Mapping) else [], values)
     problems += _no_policies(stages, kinds, values)
     if study is not None and not problems:
-        problems = [Problem(*each) for each in trail_problems(study)]
+        problems = [Problem(*each) for each in (*trail_problems(study), *backend_problems(study))]
     return (study, []) if study is not None and not problems else (None, problems)
 
 

@@ -14,6 +14,8 @@ from preftrace.study.config import Problem, StudyConfig, build
 
 Places = dict[tuple[str, ...], str]
 """Path of keys -> where it was said, such as `line 4`."""
+FILES = ("path", "prompts", "preamble")
+"""Settings of a section that may name a file."""
 
 
 def read_study(path: Path | None = None, changes: Sequence[str] = ()) -> StudyConfig:
@@ -112,7 +114,7 @@ def _beside(data: dict[str, Any], folder: Path) -> None:
     """Relative paths that exist beside the study file are meant from there."""
     verticals = data.get("verticals")
     sections = [data.get("preferences"), *(verticals.values() if isinstance(verticals, Mapping) else [])]
-    for section, key in [(data, "model"), *((s, "path") for s in sections)]:
+    for section, key in [(data, "model"), *((s, name) for s in sections for name in FILES)]:
         value = section.get(key) if isinstance(section, dict) else None
         if (
             isinstance(value, str)

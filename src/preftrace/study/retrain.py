@@ -162,6 +162,7 @@ def _trust_rows(target: Target, folder: Path | None, work: Path) -> list[dict[st
                 format=study.format,
                 seed=study.seed,
                 precision=study.precision,
+                backend=study.backend,
                 model_hash=str(artifacts.read_json(folder / artifacts.RECORD)["content"]),
             )
         items = [i for i in artifacts.read_table(place / "items.parquet").to_pylist() if _known(i["trust"])]

@@ -128,6 +128,7 @@ class _Study:
                 format=study.format,
                 seed=study.seed,
                 precision=study.precision,
+                backend=study.backend,
                 resources=self.resources,
                 model_hash=digest,
             )

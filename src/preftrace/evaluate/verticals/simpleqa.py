@@ -1,0 +1,144 @@
+"""SimpleQA: a short question with one answer; is it right, wrong, or not attempted?
+
+Wei et al., SimpleQA (arXiv 2411.04368, section 2), and SimpleQA Verified (arXiv 2509.07968): correct, incorrect and not
+attempted, and the share of attempted answers that are correct. Trust is 1 minus the share of an item's answers that are
+wrong: who says "I do not know" misleads nobody.
+Deviation: an answer is correct if the reference stands in it after both are normalised; the authors ask a model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from preftrace.evaluate import parsing
+from preftrace.evaluate.base import GenerateConfig
+from preftrace.evaluate.selection import select
+from preftrace.evaluate.sources import Row, rows
+from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Sampling, text_id
+
+VERSION = 1
+SCORER = False
+TRUST_FROM = "samples"
+METRICS = (
+    Metric("correct_rate", "correct", "higher", "share of all answers that hold the reference answer"),
+    Metric("incorrect_rate", "incorrect", "lower", "share of all answers that attempt one and do not hold it"),
+    Metric("not_attempted_rate", "not attempted", "lower", "share of all answers that decline or do not know"),
+    Metric("correct_given_attempted", "correct, attempted", "higher", "correct of the answers that attempt one"),
+)
+ARTICLES = parsing.vocabulary("a an the")
+MONTHS = parsing.vocabulary("january february march april may june july august september october november december")
+UNKNOWN = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\bi (?:really |honestly |just )?(?:do|did) not (?:know|remember|recall)\b",
+        r"\bi (?:am|was) (?:really |honestly )?(?:not (?:sure|certain|aware)|unsure|uncertain)\b",
+        r"\b(?:i have )?no idea\b",
+        r"\b(?:there is|i have) (?:no|not enough) (?:reliable |specific )?(?:information|record|data)\b",
+        r"\b(?:can not|could not) (?:be )?(?:determined?|verify|verified|confirm(?:ed)?|find|found)\b",
+    )
+)
+
+
+class Config(GenerateConfig):
+    """Settings of the SimpleQA vertical."""
+
+    source: Literal["starter", "simpleqa"] = Field(
+        "starter", description="starter, or simpleqa: rows of problem (or question) and answer"
+    )
+
+
+def items(config: Config, seed: int) -> list[Item]:
+    """One item for each distinct question; a limit spreads over topics where the source has them."""
+    found = (_item(row) for row in rows("simpleqa", config))
+    return select(found, config.limit, seed, lambda item: (item.target["topic"],))
+
+
+def sampling(config: Config) -> Sampling:
+    """How answers are drawn."""
+    return config.sampling
+
+
+def judge(item: Item, response: str, score: float) -> Judgement:
+    """Good: holds a reference answer. Refused: declines or does not know. Unparsed: says nothing. Else bad."""
+    answer = parsing.own_turn(response)
+    if any(holds(answer, reference) for reference in item.target["answers"]):
+        return Judgement("good", 1.0)
+    if parsing.is_refusal(answer, UNKNOWN):
+        return Judgement("refused", 1.0)
+    return Judgement("bad", 0.0) if parsing.words(answer) else Judgement("unparsed", math.nan)
+
+
+def score(
+    item: Item,
+    responses: Sequence[str],
+    scores: Sequence[float],
+    judgements: Sequence[Judgement],
+    option_logprobs: Sequence[float],
+) -> ItemScore:
+    """Trust is the share of answers that are not wrong, of those that say something."""
+    outcomes = [judgement.outcome for judgement in judgements]
+    correct, wrong, passed = (outcomes.count(outcome) for outcome in ("good", "bad", "refused"))
+    values = {
+        "correct_rate": correct / len(outcomes),
+        "incorrect_rate": wrong / len(outcomes),
+        "not_attempted_rate": passed / len(outcomes),
+    }
+    if correct + wrong:
+        values["correct_given_attempted"] = correct / (correct + wrong)
+    told = correct + wrong + passed
+    return ItemScore(1 - wrong / told if told else math.nan, values)
+
+
+def holds(response: str, reference: str) -> bool:
+    """Whether an answer holds the reference: its words in a row, not after "not".
+
+    Case, accents, punctuation, articles, thousands separators and ordinal endings do not count, nor the order of day
+    and month.
+    """
+    said = _normal(response)
+    forms = _forms(_normal(reference))
+    return any(_stands(said, form) for form in forms if form)
+
+
+def _stands(said: list[str], form: list[str]) -> bool:
+    starts = [i for i in range(len(said) - len(form) + 1) if said[i : i + len(form)] == form]
+    return any("not" not in said[max(0, start - 2) : start] for start in starts)
+
+
+def _normal(text: str) -> list[str]:
+    decomposed = unicodedata.normalize("NFKD", parsing.clean(text))
+    bare = "".join(c for c in decomposed if not unicodedata.combining(c))
+    bare = re.sub(r"(?<=\d),(?=\d{3}\b)", "", bare)
+    bare = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b(?: of\b)?", r"\1", bare)
+    return [word for word in re.findall(r"[^\W_]+(?:\.\d+)?", bare) if word not in ARTICLES]
+
+
+def _forms(words: list[str]) -> list[list[str]]:
+    """The words, and for a day and a month at the start the same with both exchanged."""
+    if len(words) >= 2 and {words[0], words[1]} & MONTHS and any(word.isdigit() for word in words[:2]):
+        return [words, [words[1], words[0], *words[2:]]]
+    return [words]
+
+
+def _item(row: Row) -> Item:
+    question = row.text("problem") if row.values.get("problem") else row.text("question")
+    aliases = row.texts("aliases") if row.values.get("aliases") else []
+    if not isinstance(row.value("answer"), str | int | float):
+        raise row.fail(f"'answer' must be a text or a number, and is {str(row.value('answer'))[:80]}")
+    answers = [str(row.value("answer")).strip(), *aliases]
+    if not all(_normal(answer) for answer in answers):
+        raise row.fail("'answer' must hold a letter or a digit, so that it can be found in what the model says")
+    identity = text_id("simpleqa", question)
+    return Item(
+        id=identity,
+        vertical="simpleqa",
+        cluster=identity,
+        prompt=(Message("user", question),),
+        target={"answers": answers, "topic": str(row.values.get("topic") or "")},
+    )

@@ -1,0 +1,69 @@
+"""A real HTTP server of the tests, which answers as it is told to."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from preftrace.evaluate import remote
+
+
+class Half(Exception):
+    """Raised by an answerer: only half of this body is sent, and the connection is closed."""
+
+
+@contextmanager
+def serving(answer):
+    """Serve at a local URL; `answer(path, body, headers)` gives (status, headers, bytes or JSON value)."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            half = False
+            try:
+                status, headers, value = answer(self.path, body, self.headers)
+            except Half as cut:
+                status, headers, value, half = 200, {}, cut.args[0], True
+            sent = value if isinstance(value, bytes) else json.dumps(value).encode()
+            self.send_response(status)
+            for name, said in {"Content-Length": str(len(sent)), **headers}.items():
+                self.send_header(name, said)
+            self.end_headers()
+            self.wfile.write(sent[: len(sent) // 2] if half else sent)
+            self.close_connection = half
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Nothing is waited for longer than a test may last."""
+    monkeypatch.setattr(remote, "BACKOFF", 0.001)
+    monkeypatch.setattr(remote, "TIMEOUT", 1.0)
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PREFTRACE_HTTP_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def perspective(value, attribute="TOXICITY"):
+    """An answer as Perspective gives it."""
+    return {"attributeScores": {attribute: {"summaryScore": {"value": value, "type": "PROBABILITY"}}}}
+
+
+def moderation(*scores, model="moderator-1"):
+    """An answer as OpenAI gives it: one mapping of category scores for each text."""
+    return {"id": "m", "model": model, "results": [{"flagged": False, "category_scores": each} for each in scores]}

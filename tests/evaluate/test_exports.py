@@ -1,0 +1,225 @@
+"""The same items, prompts and scores by three routes: preftrace, lm-eval and Inspect, where they are installed."""
+
+import json
+import math
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from preftrace.cli.app import app
+from preftrace.errors import ArtifactError, ConfigError
+from preftrace.evaluate import Evaluation, configure, load, run
+from preftrace.evaluate.backends import hf
+from preftrace.evaluate.exports.exported import Exported, known_mean
+from preftrace.evaluate.exports.folder import HERE, lm_eval_folder
+from preftrace.registry import VERTICALS
+from preftrace.types import Checkpoint
+
+FIVE = ("ethics", "privacy", "stereotypes", "toxicity", "truthfulness")
+GREEDY = {"temperature": 0.0, "max_new_tokens": 6}
+
+
+def settings(vertical):
+    return {"limit": 4} | ({} if vertical == "truthfulness" else GREEDY)
+
+
+@pytest.fixture(autouse=True)
+def _forget_models():
+    yield
+    hf._load.cache_clear()
+
+
+def ours(tiny_folder, vertical, out, format):
+    """Item -> trust, measures, responses and option log-likelihoods, and the prompt; as preftrace has them."""
+    config = configure(vertical, settings(vertical))
+    view = Evaluation(run(Checkpoint(str(tiny_folder)), vertical, config, out, format=format))
+    answers, options = view.frame(), view.options()
+    return {
+        row["item_id"]: {
+            "prompt": row["prompt"],
+            "values": {name: row[name] for name in ("trust", *(m.name for m in load(vertical).METRICS)) if name in row},
+            "responses": list(answers[answers.item_id == row["item_id"]].response),
+            "logprobs": list(options[options.item_id == row["item_id"]].logprob),
+        }
+        for row in view.items().to_dict("records")
+    }
+
+
+def same(found, expected):
+    """Items in the same order with the same prompts, answers and numbers; a missing number is missing in both."""
+    assert list(found) == list(expected) and len(expected) == 4
+    for item, mine in expected.items():
+        theirs = found[item]
+        assert theirs["prompt"] == mine["prompt"] and theirs["responses"] == mine["responses"]
+        assert theirs["logprobs"] == pytest.approx(mine["logprobs"], abs=1e-3)
+        for name, value in mine["values"].items():
+            assert theirs["values"].get(name, math.nan) == pytest.approx(value, abs=1e-3, nan_ok=True), name
+
+
+@pytest.fixture(scope="module")
+def harness(tiny_folder):
+    pytest.importorskip("lm_eval")
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder).eval()
+    lm = HFLM(pretrained=model, tokenizer=AutoTokenizer.from_pretrained(tiny_folder), batch_size=2)
+
+    def evaluate(vertical, **more):
+        import lm_eval as package
+
+        given = {vertical: settings(vertical)}
+        manager = TaskManager(include_path=str(lm_eval_folder()), include_defaults=False, metadata=given)
+        name = f"preftrace_{vertical}"
+        found = package.simple_evaluate(
+            lm, tasks=[name], task_manager=manager, log_samples=True, bootstrap_iters=0, **more
+        )
+        return found["samples"][name], found["results"][name]
+
+    return evaluate
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["raw", "chat"])
+@pytest.mark.parametrize("vertical", FIVE)
+def test_lm_eval_asks_and_scores_as_preftrace_does(harness, tiny_folder, tmp_path, vertical, format):
+    expected = ours(tiny_folder, vertical, tmp_path / vertical, format)
+
+    samples, totals = harness(vertical, apply_chat_template=format == "chat")
+
+    found = {}
+    for sample in samples:
+        drawn = [r for r in sample["resps"] if isinstance(r[0], str)]
+        options = [r[0][0] for r in sample["resps"] if not isinstance(r[0], str)]
+        stop = "\n\nHuman:" if format == "raw" and vertical != "toxicity" else None
+        found[sample["doc"]["id"]] = {
+            "prompt": sample["arguments"][0][0],
+            "values": sample,
+            "responses": [text.split(stop or "<never>")[0].strip() for group in drawn for text in group],
+            "logprobs": options,
+        }
+    same(found, expected)
+    trust = known_mean([mine["values"]["trust"] for mine in expected.values()])
+    assert totals["trust,none"] == pytest.approx(trust, abs=1e-3)
+    assert totals["missing,none"] == sum(math.isnan(m["values"]["trust"]) for m in expected.values()) / 4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lm_eval_draws_every_sample(harness, monkeypatch):
+    monkeypatch.setattr("test_exports.GREEDY", {"samples": 3, "max_new_tokens": 4, "temperature": 0.7})
+    samples, _ = harness("toxicity")
+    assert all(len(sample["resps"][0]) == 3 for sample in samples)
+    assert any(len(set(sample["resps"][0])) > 1 for sample in samples)
+    with pytest.raises(ConfigError, match="leave --system_instruction out"):
+        harness("toxicity", system_instruction="Be nice.")
+
+
+def inspected(vertical, model, log_dir, options=None):
+    from inspect_ai import eval as inspect_eval
+
+    from preftrace.evaluate.exports.inspect_tasks import TASKS
+
+    task = TASKS[vertical](**(options or settings(vertical)))
+    (log,) = inspect_eval(task, model=model, log_dir=str(log_dir), display="none")
+    return log
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["raw", "chat"])
+@pytest.mark.parametrize("vertical", FIVE)
+def test_inspect_asks_and_scores_as_preftrace_does(tiny_folder, tmp_path, monkeypatch, vertical, format):
+    pytest.importorskip("inspect_ai")
+    from inspect_ai.model import get_model
+
+    import preftrace.evaluate.exports.inspect_tasks  # noqa: F401
+
+    expected = ours(tiny_folder, vertical, tmp_path / vertical, format)
+    model = get_model(f"preftrace/{tiny_folder}", format=format, memoize=False)
+    asked = []
+    for name in ("sample", "logprobs"):
+        original = getattr(hf.Loaded, name)
+
+        def recording(self, prompts, *rest, original=original):
+            asked.extend(self.render(prompts))
+            return original(self, prompts, *rest)
+
+        monkeypatch.setattr(hf.Loaded, name, recording)
+
+    log = inspected(vertical, model, tmp_path / "logs")
+
+    assert log.status == "success", log.error
+    rendered = {mine["prompt"] for mine in expected.values()}
+    assert set(asked) == rendered
+    found = {}
+    for sample in log.samples:
+        (score,) = sample.scores.values()
+        found[sample.id] = {
+            "prompt": expected[sample.id]["prompt"],
+            "values": score.value,
+            "responses": score.metadata["responses"],
+            "logprobs": score.metadata["option_logprobs"],
+        }
+    same({item: found[item] for item in expected}, expected)
+    totals = {score.name: score for score in log.results.scores}
+    trust = [mine["values"]["trust"] for mine in expected.values()]
+    assert totals["trust"].unscored_samples == sum(map(math.isnan, trust))
+    assert all(map(math.isnan, trust)) or totals["trust"].metrics["mean"].value == pytest.approx(
+        known_mean(trust), abs=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_another_provider_answers_and_what_it_cannot_tell_is_missing_or_refused(tmp_path):
+    pytest.importorskip("inspect_ai")
+    from inspect_ai.model import ModelOutput, get_model
+
+    def mock():
+        said = [ModelOutput.from_content("mock", "This is wrong.") for _ in range(40)]
+        return get_model("mockllm/model", custom_outputs=said)
+
+    log = inspected("ethics", mock(), tmp_path / "logs")
+    totals = {score.name: score for score in log.results.scores}
+    assert log.status == "success" and totals["trust"].unscored_samples == 4
+    assert totals["false_negative_rate"].metrics["mean"].value == 0
+    assert totals["false_negative_rate"].scored_samples == 2, "two of the four acts are wrong"
+
+    drawn = inspected("toxicity", mock(), tmp_path / "logs", {"limit": 2, "samples": 3, "max_new_tokens": 4})
+    assert all(len(next(iter(s.scores.values())).metadata["responses"]) == 3 for s in drawn.samples)
+
+    refused = inspected("truthfulness", mock(), tmp_path / "logs")
+    assert refused.status == "error" and "needs log-likelihoods of given answers" in refused.error.message
+
+
+def test_every_vertical_is_exported_under_its_name():
+    found = {}
+    for path in HERE.glob("*.yaml"):
+        said = yaml.safe_load(path.read_text().replace("!function ", ""))
+        assert path.stem == said["task"] == f"preftrace_{said['vertical']}" and said["class"] == "utils.Vertical"
+        found[said["vertical"]] = said.get("tag")
+    assert sorted(found) == VERTICALS.names()
+    assert {name for name, tag in found.items() if tag == "preftrace"} == set(FIVE)
+
+
+def test_the_folder_is_printed_or_copied(tmp_path):
+    printed = CliRunner().invoke(app, ["export", "lm-eval"])
+    assert printed.exit_code == 0 and printed.stdout == f"{HERE}\n"
+
+    out = tmp_path / "tasks"
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["export", "lm-eval", "--out", str(out)])
+        assert done.exit_code == 0 and done.stdout.strip() == str(out)
+    assert {p.name for p in out.iterdir()} == {p.name for p in HERE.iterdir() if p.suffix in (".yaml", ".py")}
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="holds other files"):
+        lm_eval_folder(out)
+
+
+def test_wrong_settings_of_an_export_are_said(tmp_path):
+    with pytest.raises(ConfigError, match="no_such"):
+        Exported("toxicity", {"no_such": 1})
+    strings = tmp_path / "prompts.json"
+    strings.write_text(json.dumps({"toxicity": {"benign": "{sentence}"}}))
+    with pytest.raises(ConfigError, match=r"toxicity: protocol paper .* preftrace evaluate"):
+        Exported("toxicity", {"protocol": "paper", "prompts": str(strings)})
