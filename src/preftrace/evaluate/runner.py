@@ -81,9 +81,8 @@ def run(
         # What is served cannot be looked into: at least a stage that was trained again is asked again.
         inputs["checkpoint"] = model_hash
     settings = {"vertical": vertical, "vertical_version": module.VERSION, "format": format, "seed": seed}
-    settings |= {"precision": precision} | _told(backend, identity)
-    name, options = f"evaluate/{out.parent.name}/{out.name}", {"options": config.identity()}
-    spec = StageSpec("evaluate", name, VERSION, settings | options, inputs)
+    settings |= {"precision": precision, "options": config.identity()} | _told(backend, identity)
+    spec = StageSpec("evaluate", f"evaluate/{out.parent.name}/{out.name}", VERSION, settings, inputs)
 
     def make(work: Path) -> dict[str, Any]:
         if scorer is not None:
