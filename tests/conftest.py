@@ -11,6 +11,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch):
+    """What a test or a fixture says of progress is its own: none after it is left mute."""
+    from preftrace import progress
+
+    monkeypatch.setattr(progress, "quiet", False)
+
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<eos>\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"

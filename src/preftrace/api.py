@@ -196,8 +196,8 @@ def attribute(
     from preftrace.study.reading import read_study
 
     folder = (run if isinstance(run, Run) else Run(run)).folder
-    study = read_study(folder / "study.yaml")
-    check_influence(study)
+    evaluations = find_evaluations(folder / "evaluate" / stage)
+    check_influence(study := read_study(folder / "study.yaml"))
     started = study.stages[stage].from_ if stage in study.stages else "base"
     usual = study.attribute.method_config() if study.attribute else AttributeConfig()
     settings = read_config(AttributeConfig, {**usual.model_dump(), **options})
@@ -208,7 +208,7 @@ def attribute(
     record = attribute_stage(
         folder / "align" / stage,
         folder / "pairs",
-        find_evaluations(folder / "evaluate" / stage),
+        evaluations,
         place if out is None else Path(out),
         settings,
         before=find_evaluations(folder / "evaluate" / started) if settings.looks_back else None,

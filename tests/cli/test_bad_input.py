@@ -117,13 +117,13 @@ CASES = [
         "three mistakes",
         RUN,
         r"3 problems in s\.yaml:(?=[^$]*line 2: seed: )(?=[^$]*line 4: stages\.sft\.epoch: unknown key; known: )"
-        r"(?=[^$]*line 6: verticals\.ethiks: unknown vertical 'ethiks'; known: ethics, )",
+        r"(?=[^$]*line 6: verticals\.ethiks: unknown vertical 'ethiks'; known: bbq, ethics, )",
         lambda p: p.write("s.yaml", THREE),
     ),
     Case(
         "unknown vertical",
         RUN,
-        r"line 6: verticals\.robustness: unknown vertical 'robustness'; known: ethics, privacy,",
+        r"line 6: verticals\.robustness: unknown vertical 'robustness'; known: bbq, ethics, preferences,",
         lambda p: p.study_with("ethics", "robustness"),
     ),
     Case(
@@ -286,7 +286,7 @@ CASES = [
     Case(
         "evaluate an unknown vertical",
         "evaluate {model} --vertical x --out run",
-        r"unknown vertical 'x'; known: ethics",
+        r"unknown vertical 'x'; known: bbq, ethics",
     ),
     Case(
         "evaluate with three mistakes",

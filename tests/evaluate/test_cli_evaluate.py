@@ -53,7 +53,7 @@ def test_a_trained_stages_folder_is_evaluated_by_its_name(tiny_folder, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("--vertical", "charm"), ConfigError, "unknown vertical 'charm'; known: ethics"),
+        (("--vertical", "charm"), ConfigError, "unknown vertical 'charm'; known: bbq, ethics"),
         (("--vertical", "ethics", "--path", "x.csv"), ConfigError, "name the source"),
         (("--source", "rtp", "--path", "x.jsonl"), ConfigError, "belong to one vertical"),
         (("--vertical", "ethics", "--format", "html"), ConfigError, "raw or chat"),

@@ -308,7 +308,8 @@ def test_all_bad_options_are_told_at_once():
 
 def test_an_unknown_vertical_lists_the_known():
     with pytest.raises(
-        ConfigError, match="known: bbq, ethics, privacy, simpleqa, stereotypes, toxicity, truthfulness, xstest"
+        ConfigError,
+        match="known: bbq, ethics, preferences, privacy, simpleqa, stereotypes, toxicity, truthfulness, xstest",
     ):
         configure("charm", {})
 

@@ -65,7 +65,7 @@ def test_three_mistakes_are_told_together_with_their_lines(write):
     assert len(found) == 3
     assert found[0].startswith("line 3: stages.sft.epochs: ") and "-2" in found[0]
     assert found[1].startswith("line 6: stages.dpo.betta: unknown key; known: ") and "beta" in found[1]
-    assert found[2].startswith("line 8: verticals.ethiks: unknown vertical 'ethiks'; known: ethics, ")
+    assert found[2].startswith("line 8: verticals.ethiks: unknown vertical 'ethiks'; known: bbq, ethics, ")
 
 
 def test_a_message_counts_the_problems_and_names_the_file(write):
