@@ -144,7 +144,7 @@ def continuing_error(lm: LanguageModel) -> float:
                 wanted = lm.model(input_ids=ids, use_cache=False).logits[0, -len(answer) - 1 : -1].double()
                 off += float((torch.stack(seen.logits[i]).double() - wanted).square().sum())
                 norm += float(wanted.square().sum())
-    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError, NotImplementedError):
+    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
         return math.inf
     return math.sqrt(off / norm)
 

@@ -91,7 +91,7 @@ def opening_error(lm: LanguageModel) -> float:
             start = _computed(lm, tokens[:6])
             wanted = _states(lm, whole, [0, 1], None)
             found = _states(lm, [start.rest(row) for row in whole], [0, 0] if shares_prompts(lm) else [0, 1], start)
-    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError, NotImplementedError):
+    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
         return math.inf
     return float((found - wanted).norm() / wanted.norm())
 
