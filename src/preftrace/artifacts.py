@@ -214,10 +214,14 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file."""
+    """Read a Parquet file; an ArtifactError where it is not whole."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.read_table(path)
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}). Delete {path.parent} to make it anew.") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

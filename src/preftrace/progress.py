@@ -6,6 +6,7 @@ Everything goes to standard error, so that standard output holds results only.
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,10 +20,26 @@ LINE_SECONDS = 10.0
 """Where there is no terminal, one line at most this often."""
 
 
+def clean(text: str) -> str:
+    """`text` with every character that could hide, reorder or overwrite text made visible as <U+XXXX>.
+
+    Control characters (but tab and newline), bidirectional and other format characters, lone surrogates, and
+    the two Unicode line separators.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"<U+{ord(c):04X}>" if _hidden(c) else c for c in text.replace("\r\n", "\n"))
+
+
+def _hidden(character: str) -> bool:
+    joiner = character in "\u200c\u200d"
+    return character not in "\t\n" and not joiner and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
 def say(message: str) -> None:
     """Print one line of plain text."""
     if not quiet:
-        console.print(escape(message), highlight=False, soft_wrap=True)
+        console.print(escape(clean(message)), highlight=False, soft_wrap=True)
 
 
 @contextmanager

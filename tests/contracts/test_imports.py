@@ -117,6 +117,7 @@ def test_heavy_libraries_stay_in_their_room(path):
 
 
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "sklearn", "scipy", "altair", "ray")
+HEAVY += ("vllm", "lm_eval", "inspect_ai")
 TABLES = ("pandas", "pyarrow")
 
 

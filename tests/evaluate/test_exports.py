@@ -173,15 +173,17 @@ def test_inspect_asks_and_scores_as_preftrace_does(tiny_folder, tmp_path, monkey
 @pytest.mark.filterwarnings("ignore")
 def test_another_provider_answers_and_what_it_cannot_tell_is_missing_or_refused(tmp_path):
     pytest.importorskip("inspect_ai")
-    from inspect_ai.model import ModelOutput, get_model
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
     def mock():
         said = [ModelOutput.from_content("mock", "This is wrong.") for _ in range(40)]
-        return get_model("mockllm/model", custom_outputs=said)
+        told = [output.model_copy(update={"usage": ModelUsage()}) for output in said]  # else it is counted, online
+        return get_model("mockllm/model", custom_outputs=told, memoize=False)
 
     log = inspected("ethics", mock(), tmp_path / "logs")
+    assert log.status == "success", log.error
     totals = {score.name: score for score in log.results.scores}
-    assert log.status == "success" and totals["trust"].unscored_samples == 4
+    assert totals["trust"].unscored_samples == 4
     assert totals["false_negative_rate"].metrics["mean"].value == 0
     assert totals["false_negative_rate"].scored_samples == 2, "two of the four acts are wrong"
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from preftrace.evaluate.compare import Comparison
+    from preftrace.evaluate.planning import Plan
 
 
 def compare(
@@ -62,7 +63,7 @@ def _names(a: Path, b: Path) -> tuple[str, str]:
     return (str(a), str(b)) if a != b else (str(a), f"{b} (again)")
 
 
-def _plain(row: Comparison) -> dict[str, Any]:
+def _plain(row: Comparison | Plan) -> dict[str, Any]:
     from dataclasses import asdict
     from math import isfinite
 
@@ -74,10 +75,12 @@ def _table(rows: list[Comparison], a: str, b: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from preftrace.progress import clean
+
     seeds = rows[0].n_seeds if rows else 1
     about = f"{seeds} seeds: about the two methods" if seeds > 1 else "about these two checkpoints, not other seeds"
     note = f"change: 95% interval; p: adjusted; seen: smallest change found 4 times in 5\n{about}"
-    table = Table(title=f"{escape(a)} -> {escape(b)}", caption=note, box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title=escape(clean(f"{a} -> {b}")), caption=note, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("vertical", overflow="fold")
     for name in ("before", "after", "change", "p", "seen"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -88,7 +91,8 @@ def _table(rows: list[Comparison], a: str, b: str) -> Table:
         interval = "" if row.low != row.low else f" [{row.low:+.2f} {row.high:+.2f}]"
         cells = [name, f"{row.mean_a:.2f}", f"{row.mean_b:.2f}", f"{row.difference:+.2f}{interval}"]
         cells += [_number(row.p_adjusted), _number(row.mde), row.verdict]
-        table.add_row(*map(escape, cells), style={"better": "green", "worse": "red"}.get(row.verdict))
+        style = {"better": "green", "worse": "red"}.get(row.verdict)
+        table.add_row(*(escape(clean(cell)) for cell in cells), style=style)
     return table
 
 

@@ -28,10 +28,10 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
 ) -> None:
     """Plan a comparison: the items it takes to find an effect, from assumptions or from two evaluations (A B)."""
-    from dataclasses import asdict
-
+    from preftrace.cli.compare import _plain
     from preftrace.errors import ConfigError
     from preftrace.evaluate.planning import plan as planned
+    from preftrace.progress import clean
 
     if (a is None) != (b is None):
         raise ConfigError(["name two evaluations to measure on, before and after, or none"])
@@ -39,11 +39,11 @@ def plan(
     options |= {"cluster_size": cluster_size, "correlation": correlation, "seed_sd": seed_sd}
     found = planned(a, b, **options, tests=tests, alpha=alpha, power=power)
     if as_json:
-        rows = {name: {"settings": s.identity(), "plan": asdict(p)} for name, (s, p) in found.items()}
-        typer.echo(json.dumps(rows, indent=2).replace("Infinity", "null"))
+        rows = {name: {"settings": s.identity(), "plan": _plain(p)} for name, (s, p) in found.items()}
+        typer.echo(json.dumps(rows, indent=2))
     else:
         for name, (settings, one) in found.items():
-            typer.echo(_sentence(name, settings, one))
+            typer.echo(clean(_sentence(name, settings, one)))
 
 
 def _sentence(name: str, settings: PlanConfig, plan: Plan) -> str:

@@ -66,6 +66,8 @@ class Target:
         model_hash: the identity's hash.
         said: the identity's facts.
         opening: two prompts (JSON), or none: what both start with, every prompt that has options starts with.
+        longest: the longest prompt (JSON) of those that answers are drawn to; "": none are.
+        max_new_tokens: longest answer that is drawn.
     """
 
     checkpoint: Checkpoint
@@ -76,6 +78,8 @@ class Target:
     model_hash: str
     said: Mapping[str, Any] = field(default_factory=dict)
     opening: tuple[str, ...] = ()
+    longest: str = ""
+    max_new_tokens: int = 0
 
 
 class Backend(Protocol):

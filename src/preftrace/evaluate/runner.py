@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ def run(
     target = Target(
         checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said, opening(items)
     )
+    if sampling is not None:
+        target = replace(target, longest=longest(items), max_new_tokens=sampling.max_new_tokens)
     inputs = {"model": identity.model, "items": _items_hash(items)}
     inputs |= {} if scorer is None else {"scorer": scorer.revision}
     if not backends.load(backend.name).LOCAL and model_hash is not None:
@@ -135,6 +137,11 @@ def opening(items: Sequence[Item]) -> tuple[str, ...]:
     """The first and the last, in order of text, of the prompts with options: all others start as both do."""
     prompts = {prompt_to_json(item.prompt) for item in items if item.options}
     return (min(prompts), max(prompts)) if len(prompts) > 1 else ()
+
+
+def longest(items: Sequence[Item]) -> str:
+    """The prompt with the most characters."""
+    return max((prompt_to_json(item.prompt) for item in items), key=len)
 
 
 def sample_seed(seed: int, item_id: str, sample: int) -> int:

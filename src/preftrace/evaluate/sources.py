@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -48,22 +49,15 @@ class Row(NamedTuple):
         """A text that is not blank, without white space around it."""
         value = self.value(key)
         if not isinstance(value, str) or not value.strip():
-            raise self.fail(f"'{key}' must be a text that is not blank, and is {value!r}")
-        return self._unicode(key, value.strip())
+            raise self.fail(f"'{key}' must be a text that is not blank, and is {value!r:.80}")
+        return value.strip()
 
     def texts(self, key: str) -> list[str]:
         """A list of one or more texts that are not blank."""
         value = self.value(key)
         if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
             raise self.fail(f"'{key}' must be a list of texts that are not blank, and is {str(value)[:80]}")
-        return [self._unicode(key, v.strip()) for v in value]
-
-    def _unicode(self, key: str, text: str) -> str:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise self.fail(f"'{key}' holds half of a surrogate pair at character {error.start}") from error
-        return text
+        return [v.strip() for v in value]
 
     def boolean(self, key: str) -> bool:
         """A truth value: JSON's, 0 or 1, or the words true and false."""
@@ -78,8 +72,17 @@ def rows(vertical: str, config: VerticalConfig) -> Iterator[Row]:
     """The rows of a vertical's source: its starter items, or what `path` names.
 
     Raises:
-        DataError: the path cannot be found or read.
+        DataError: the path cannot be found or read, or holds no row.
     """
+    empty = True
+    for row in _rows(vertical, config):
+        empty = False
+        yield row
+    if empty:
+        raise DataError(f"{config.path}: holds no items; it needs at least one row")
+
+
+def _rows(vertical: str, config: VerticalConfig) -> Iterator[Row]:
     if config.source == STARTER:
         file = resources.files("preftrace") / "starter" / "items" / f"{vertical}.jsonl"
         with resources.as_file(file) as path:
@@ -173,16 +176,16 @@ def _read_jsonl(path: Path, file: IO[str]) -> Iterator[Row]:
             continue
         where = f"{path}, line {number}"
         try:
-            value = json.loads(line)
-        except ValueError as error:
+            value = json.loads(line, parse_constant=_missing)
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON ({error}). Each line must be one JSON object.") from error
         yield _row(value, where)
 
 
 def _read_json(path: Path, file: IO[str]) -> Iterator[Row]:
     try:
-        values = json.load(file)
-    except ValueError as error:
+        values = json.load(file, parse_constant=_missing)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error})") from error
     if not isinstance(values, list):
         raise DataError(f"{path}: must hold a JSON list of rows, and holds a {type(values).__name__}")
@@ -193,12 +196,28 @@ def _read_json(path: Path, file: IO[str]) -> Iterator[Row]:
 def _row(value: Any, where: str) -> Row:
     if not isinstance(value, dict):
         raise DataError(f"{where}: must be a JSON object, and is a {type(value).__name__}")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: holds half of a surrogate pair, which is no text") from error
     return Row(value, where)
+
+
+def _missing(constant: str) -> None:
+    """NaN and infinities, which Python writes into JSON although it has none, are missing values."""
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row with NaN as missing, as data frames write what is not there."""
+    return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in values.items()}
 
 
 def _read_csv(path: Path, file: IO[str]) -> Iterator[Row]:
     reader = csv.DictReader(file, strict=True)
     try:
+        names = [name for name in reader.fieldnames or () if name]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise DataError(f"{path}: the header names a column twice: {', '.join(twice)}")
         for values in reader:
             where = f"{path}, line {reader.line_num}"
             if None in values:
@@ -217,7 +236,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a readable Parquet file ({error})") from error
     for number, values in enumerate(table.to_pylist()):
-        yield Row(values, f"{path}, row {number}")
+        yield Row(_known(values), f"{path}, row {number}")
 
 
 def _read_hub(name: str, commit: str | None, config: VerticalConfig) -> Iterator[Row]:
@@ -235,4 +254,4 @@ def _read_hub(name: str, commit: str | None, config: VerticalConfig) -> Iterator
     if split not in splits:
         raise DataError(f"{name}: has the splits {', '.join(splits)}; say which one with split: (given: {split!r})")
     for number, values in enumerate(data[split]):
-        yield Row(values, f"{name}, {split} row {number}")
+        yield Row(_known(values), f"{name}, {split} row {number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -47,6 +48,13 @@ class LanguageModel:
         """The token that fills rows; masks say where, never the token's value."""
         pad = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if pad is None else pad)
+
+    @property
+    def context(self) -> float:
+        """Most tokens of a prompt and its answer together; infinite where the model does not say."""
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        found: float = most if most and most > 0 else math.inf
+        return found
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context that forward passes run in."""

@@ -6,11 +6,12 @@ Everything that a template prints passes through `clean` and is then escaped, un
 from __future__ import annotations
 
 import math
-import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+
+from preftrace.progress import clean as clean
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -19,22 +20,6 @@ MINUS = "\u2212"
 CLIP = 280
 """Texts longer than this many characters are shown clipped, with the whole below."""
 WORDS = {"sft": "SFT", "dpo": "DPO", "ppo": "PPO", "rloo": "RLOO", "base": "base", "reward": "reward model"}
-
-
-def clean(text: str) -> str:
-    """`text` with every character that could hide or reorder text made visible as <U+XXXX>.
-
-    Control characters (but tab and newline), bidirectional and other format characters, lone surrogates, and
-    the two Unicode line separators.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(f"<U+{ord(c):04X}>" if _hidden(c) else c for c in text.replace("\r\n", "\n"))
-
-
-def _hidden(character: str) -> bool:
-    joiner = character in "\u200c\u200d"
-    return character not in "\t\n" and not joiner and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def known(value: Any) -> bool:

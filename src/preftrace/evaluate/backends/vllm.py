@@ -6,6 +6,7 @@ tokens that `hf` would use, so that an option's log-likelihood is of the same to
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,4 +184,4 @@ def _answer(output: Any) -> Answer:
 def _option_score(output: Any, row: models.Encoded) -> OptionScore:
     told = output.prompt_logprobs[len(row.prompt_ids) :]
     values = [float(at[token].logprob) for at, token in zip(told, row.answer_ids, strict=True)]
-    return OptionScore(sum(values), len(row.answer_ids))
+    return OptionScore(sum(values) if values else math.nan, len(row.answer_ids))

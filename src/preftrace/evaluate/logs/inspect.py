@@ -61,7 +61,8 @@ def read(path: Path) -> Log:
     for item in gathered.values():
         for name in measures:  # a sample that failed has no scores at all
             item.values.setdefault(name, []).append(float("nan"))
-    return build(path, task(path), gathered, list(measures), samples=header["eval"].get("config", {}).get("epochs", 1))
+    epochs = (header["eval"].get("config") or {}).get("epochs", 1)
+    return build(path, task(path), gathered, list(measures), samples=epochs)
 
 
 def _values(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -82,7 +83,7 @@ def _number(value: Any) -> float | None:
     if value.lower() in SPOKEN:
         return SPOKEN[value.lower()]
     try:
-        return float(value)
+        return number(float(value))
     except ValueError:
         return None
 
@@ -140,7 +141,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> Any:
     try:
         data = _unpacked(archive, info) if info.compress_type == ZSTANDARD else archive.read(info)
         return json.loads(data)
-    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, struct.error) as error:
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, struct.error) as error:
         raise DataError(f"{path}: {name} cannot be read ({error}). Was the log copied whole?") from error
 
 

@@ -71,7 +71,8 @@ def _sample(path: Path, count: int, line: str) -> dict[str, Any]:
         raise DataError(f"{path}, line {count}: not JSON ({error}). Was the log cut off?") from error
     if not isinstance(sample, dict) or any(key not in sample for key in NEEDED):
         raise DataError(f"{path}, line {count}: no sample of lm-eval; it needs {' and '.join(NEEDED)}.")
-    if not isinstance(sample["doc_hash"], str) or not isinstance(sample["metrics"], list):
+    named = isinstance(sample["metrics"], list) and all(isinstance(name, str) for name in sample["metrics"])
+    if not isinstance(sample["doc_hash"], str) or not named:
         raise DataError(f"{path}, line {count}: doc_hash must be a text and metrics a list of names.")
     return sample
 

@@ -33,7 +33,7 @@ class Question(NamedTuple):
     """
 
     text: str
-    category: Any
+    category: str | None
     single: dict[str, bool]
     multiple: dict[str, bool]
     pair: tuple[str, str] | None
@@ -151,7 +151,8 @@ def _checked(row: Row, single: dict[str, bool], multiple: dict[str, bool], pair:
             raise row.fail(f"the {name} options need at least one true and one false answer")
     if sum(single.values()) != 1:
         raise row.fail("the single-answer options need exactly one true answer")
-    return Question(row.text("question"), row.values.get("category"), single, multiple, pair, row)
+    category = row.values.get("category")
+    return Question(row.text("question"), None if category is None else str(category), single, multiple, pair, row)
 
 
 def _answers(row: Row, key: str) -> list[str]:
@@ -166,15 +167,20 @@ def _answers(row: Row, key: str) -> list[str]:
 def _targets(row: Row, key: str) -> dict[str, bool]:
     """Answers and whether they are true, as the authors' file has them, or as the Hub does (choices and labels)."""
     value = row.value(key)
+    pairs = list(value.items()) if isinstance(value, Mapping) else []
     if isinstance(value, Mapping) and set(value) == {"choices", "labels"}:
-        value = _zipped(row, key, value)
-    if not isinstance(value, Mapping) or not value or not all(label in (0, 1) for label in value.values()):
+        pairs = _zipped(row, key, value)
+    if not pairs or not all(isinstance(text, str) and label in (0, 1) for text, label in pairs):
         raise row.fail(f"'{key}' must map each answer to 1 (true) or 0 (false)")
-    return {str(text).strip(): bool(label) for text, label in value.items()}
+    found: dict[str, bool] = {}
+    for text, label in pairs:
+        if found.setdefault(text.strip(), bool(label)) is not bool(label):
+            raise row.fail(f"the answer '{text.strip()}' of '{key}' is both true and false")
+    return found
 
 
-def _zipped(row: Row, key: str, value: Mapping[str, Any]) -> dict[str, Any]:
+def _zipped(row: Row, key: str, value: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     try:
-        return dict(zip(value["choices"], value["labels"], strict=True))
+        return list(zip(value["choices"], value["labels"], strict=True))
     except (TypeError, ValueError) as error:
         raise row.fail(f"'{key}' must have a label for each of its choices") from error
