@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,8 @@ def run(
     backend, sampling = backend or backends.configure(), module.sampling(config)
     _check_scripts(vertical, sampling, backend)
     identity = backends.load(backend.name).identify(backend, checkpoint, out.parent.name, format, model_hash)
-    target = Target(
-        checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said, opening(items)
-    )
-    if sampling is not None:
-        target = replace(target, longest=longest(items), max_new_tokens=sampling.max_new_tokens)
+    known = (checkpoint, out.parent.name, vertical, format, precision, *identity, opening(items))
+    target = Target(*known, *((longest(items), sampling.max_new_tokens) if sampling else ()))
     inputs = {"model": identity.model, "items": _items_hash(items)}
     inputs |= {} if scorer is None else {"scorer": scorer.revision}
     if not backends.load(backend.name).LOCAL and model_hash is not None:
