@@ -79,8 +79,6 @@ def run(
     target = Target(
         checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said, opening(items)
     )
-    if sampling is not None:
-        target = replace(target, longest=longest(items), max_new_tokens=sampling.max_new_tokens)
     inputs = {"model": identity.model, "items": _items_hash(items)}
     if not engine.LOCAL and model_hash is not None:
         # What is served cannot be looked into: at least a stage that was trained again is asked again.
@@ -173,6 +171,8 @@ def _compute(
     work: Path,
     resources: Resources,
 ) -> list[Path]:
+    if sampling is not None:
+        target = replace(target, longest=longest(items), max_new_tokens=sampling.max_new_tokens)
     init = {
         "backend": backend.identity(),
         "target": asdict(target),
