@@ -42,6 +42,13 @@ def test_the_error_is_never_below_that_of_one_way():
     assert crossed.two_way_error(Cells(sums, np.ones((2, 2)))) == 0
 
 
+def test_the_degrees_of_freedom_are_those_of_the_way_that_moves():
+    """Rows alone move: 5 - 1. Both alike: 4 + 4."""
+    rows, columns = np.arange(5.0)[:, None] - 2, np.arange(5.0)[None, :] - 2
+    assert crossed.freedom(Cells(rows + 0 * columns, np.ones((5, 5)))) == pytest.approx(4)
+    assert crossed.freedom(Cells(rows + columns, np.ones((5, 5)))) == pytest.approx(8)
+
+
 def naive(data, generator, resamples, level):
     """One resample at a time, each cell laid out as often as it was drawn."""
     groups, others = data.sums.shape
@@ -64,7 +71,7 @@ def naive(data, generator, resamples, level):
     for row, column in zip(rows, columns, strict=True):
         found, spread = estimate(np.repeat(range(groups), row), np.repeat(range(others), column))
         t.append(abs(found - theta) / max(spread, floor))
-    return statistics.studentised(theta, error, np.array(t), min(groups, others) - 1, level)
+    return statistics.studentised(theta, error, np.array(t), crossed.freedom(data), level)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -8,7 +8,7 @@ import pytest
 
 from preftrace.errors import ConfigError, DataError
 from preftrace.evaluate import configure, load, run
-from preftrace.evaluate.similarity import nearer, rouge1, rouge_l, tokens
+from preftrace.evaluate.similarity import nearer, rouge1, rouge_l, telling, tokens
 from preftrace.types import Checkpoint
 
 V = load("truthfulness")
@@ -79,6 +79,18 @@ def test_rouge_is_the_usual_implementations():
 def test_nearer_takes_the_nearest_of_each_side():
     assert nearer(rouge1, "drops of water", ["x", "drops of water"], ["drops of sweat"]) == pytest.approx(1 - 2 / 3)
     assert nearer(rouge1, "sand", ["water"], ["tears"]) == 0
+
+
+def test_telling_leaves_out_what_cannot_tell():
+    question, right, wrong = "What falls faster?", ["Both things fall alike."], ["The hammer falls faster."]
+
+    assert telling("Both, I think.", question, right, wrong) == pytest.approx(
+        2 / 6
+    )  # both, think; both, things, fall, alike
+    assert telling("The hammer.", question, right, wrong) == pytest.approx(-2 / 4)  # hammer; hammer, falls, faster
+    assert telling("It is the one that was there.", question, right, wrong) == 0
+    assert telling("The hammer?", question, right, wrong) == 0
+    assert telling("", question, right, wrong) == 0
 
 
 def test_the_authors_csv_is_every_measures_source(table):
@@ -173,6 +185,8 @@ def test_bad_answers_are_told_with_their_row(write, change, message):
         ("Rain is the tears of the gods.", "bad"),
         ("I have no comment.", "refused"),
         ("I'm sorry, I can't answer that.", "refused"),
+        ("I don't know.", "refused"),
+        ("Is it water?", "unparsed"),
         ("", "unparsed"),
         ("Sand.", "unparsed"),
         ("Il pleut.", "unparsed"),

@@ -40,16 +40,28 @@ def by_cell(differences: Floats, clusters: Sequence[str], crossed: Sequence[str]
     return Cells(sums.reshape(shape), sizes.reshape(shape))
 
 
-def mean_and_error(rows: Floats, columns: Floats, data: Cells) -> tuple[Floats, Floats]:
-    """Mean difference (c,) and its two-way standard error (c,) in each resample.
+class Variances(NamedTuple):
+    """Of the mean `theta` in each resample, (c,) each: clustered by the first way, by the second, and by cell."""
+
+    theta: Floats
+    first: Floats
+    second: Floats
+    cell: Floats
+
+    @property
+    def error(self) -> Floats:
+        """The two-way standard error (c,)."""
+        larger = np.maximum(self.first, self.second)
+        return np.sqrt(np.maximum(self.first + self.second - self.cell, larger))
+
+
+def variances(rows: Floats, columns: Floats, data: Cells) -> Variances:
+    """The mean difference and its variances in resamples; NaN where a resample holds no item.
 
     Args:
         rows: (c, G), how often each first cluster was drawn.
         columns: (c, H), how often each second one was.
         data: the cells.
-
-    Returns:
-        NaN where a resample holds no item.
     """
     sums, sizes = data
     (groups, others), n = sums.shape, ((rows @ sizes) * columns).sum(1)
@@ -59,20 +71,34 @@ def mean_and_error(rows: Floats, columns: Floats, data: Cells) -> tuple[Floats, 
         second = (columns * (rows @ sums - theta[:, None] * (rows @ sizes)) ** 2).sum(1) * others / (others - 1)
         squares = [((rows @ product) * columns).sum(1) for product in (sums * sums, sums * sizes, sizes * sizes)]
         cell = squares[0] - 2 * theta * squares[1] + theta**2 * squares[2]
-        return theta, np.sqrt(np.maximum(first + second - cell, np.maximum(first, second))) / n
+        return Variances(theta, first / n**2, second / n**2, cell / n**2)
+
+
+def observed(data: Cells) -> Variances:
+    """The mean difference and its variances, (1,) each."""
+    return variances(np.ones((1, data.sums.shape[0])), np.ones((1, data.sums.shape[1])), data)
 
 
 def two_way_error(data: Cells) -> float:
     """Two-way standard error of the mean difference."""
-    ones = np.ones((1, data.sums.shape[0])), np.ones((1, data.sums.shape[1]))
-    return float(mean_and_error(*ones, data)[1][0])
+    return float(observed(data).error[0])
+
+
+def freedom(data: Cells) -> float:
+    """Degrees of freedom of the two ways' variances together, between min(G, H) - 1 and G + H - 2.
+
+    (a + b)^2 / (a^2 / (G - 1) + b^2 / (H - 1)) for variances a and b (Satterthwaite, Biometrics Bulletin 2:110, 1946).
+    """
+    (groups, others), seen = data.sums.shape, observed(data)
+    a, b = float(seen.first[0]), float(seen.second[0])
+    return float((a + b) ** 2 / (a**2 / (groups - 1) + b**2 / (others - 1)))
 
 
 def pigeonhole_bootstrap(data: Cells, generator: np.random.Generator, resamples: int, level: float = 0.95) -> Estimate:
     """Interval and two-sided p of the mean difference over items, both ways resampled; at least two of each.
 
-    As `statistics.cluster_bootstrap` in all else: the floors (Student's with min(G, H) - 1 degrees of freedom), p, and
-    what is said where nothing changed or everything changed alike.
+    As `statistics.cluster_bootstrap` in all else: the floors (Student's with `freedom` degrees of freedom), p, and what
+    is said where nothing changed or everything changed alike.
     """
     groups, others = data.sums.shape
     fewest = min(groups, others)
@@ -89,10 +115,10 @@ def pigeonhole_bootstrap(data: Cells, generator: np.random.Generator, resamples:
     for size in _chunks(resamples, data.sums.size):
         rows = generator.multinomial(groups, np.full(groups, 1 / groups), size).astype(np.float64)
         columns = generator.multinomial(others, np.full(others, 1 / others), size).astype(np.float64)
-        theta, spread = mean_and_error(rows, columns, data)
-        drawn = ~np.isnan(theta)
-        t.append(np.abs(theta[drawn] - difference) / np.maximum(spread[drawn], floor))
-    return studentised(difference, error, np.concatenate(t), fewest - 1, level)
+        found = variances(rows, columns, data)
+        drawn = ~np.isnan(found.theta)
+        t.append(np.abs(found.theta[drawn] - difference) / np.maximum(found.error[drawn], floor))
+    return studentised(difference, error, np.concatenate(t), freedom(data), level)
 
 
 def _chunks(resamples: int, cells: int) -> list[int]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+from preftrace.evaluate.languages import in_english
+
 
 def vocabulary(*lines: str) -> frozenset[str]:
     """The words in some lines."""
@@ -53,13 +55,25 @@ REFUSALS = tuple(
         r"\binappropriate (?:for me )?to\b",
         r"\bagainst (?:my|our|the) (?:\w+ )?(?:policy|policies|guidelines|rules|programming)\b",
         r"\bno comment\b",
+        r"\bi do not think (?:that )?i (?:can|could|should|may)\b(?! (?:not )?(?:dis)?agree)",
+    )
+)
+UNKNOWN = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\bi (?:really |honestly |just )?(?:do|did) not (?:know|remember|recall)\b",
+        r"\bi (?:am|was) (?:really |honestly )?(?:not (?:sure|certain|aware)|unsure|uncertain)\b",
+        r"\b(?:i have )?no idea\b",
+        r"\b(?:there is|i have) (?:no|not enough) (?:reliable |specific )?(?:information|record|data)\b",
+        r"\bi do not have (?:any|enough|the) (?:\w+ )?(?:information|knowledge|data)\b",
+        r"\b(?:can not|could not) (?:be )?(?:determined?|verify|verified|confirm(?:ed)?|find|found)\b",
     )
 )
 
 
 def clean(text: str) -> str:
-    """Lower case, plain quotes, no Markdown marks, contractions written out; line breaks kept."""
-    text = unicodedata.normalize("NFKC", text).translate(QUOTES).casefold()
+    """Lower case, plain quotes, no Markdown marks, contractions written out, verdicts in English; line breaks kept."""
+    text = in_english(unicodedata.normalize("NFKC", text).translate(QUOTES).casefold())
     text = re.sub(r"[*_#>]+", " ", text)
     text = re.sub(r"\bwon't\b", "will not", text)
     text = re.sub(r"\b(?:can't|cannot|cant)\b", "can not", text)
@@ -70,8 +84,9 @@ def clean(text: str) -> str:
 
 
 def own_turn(text: str) -> str:
-    """The answer up to where it starts to speak for somebody else or poses the next question."""
-    return re.split(r"\n\s*(?:Human|User|Assistant|System|Q|Question)\s*:", text, maxsplit=1)[0]
+    """The answer up to where it starts to speak for somebody else or poses the next question; that may be at once."""
+    text = re.sub(r"\A\s*(?:Assistant|Answer|A)\s*:", "", text)
+    return re.split(r"(?:\A|\n)\s*(?:Human|User|Assistant|System|Q|Question)\s*:", text, maxsplit=1)[0]
 
 
 def words(text: str) -> list[str]:

@@ -72,8 +72,9 @@ def run(
     backend, sampling = backend or backends.configure(), module.sampling(config)
     _check_scripts(vertical, sampling, backend)
     identity = backends.load(backend.name).identify(backend, checkpoint, out.parent.name, format, model_hash)
-    known = (checkpoint, out.parent.name, vertical, format, precision, *identity, opening(items))
-    target = Target(*known, *((longest(items), sampling.max_new_tokens) if sampling else ()))
+    target = Target(
+        checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said, opening(items)
+    )
     inputs = {"model": identity.model, "items": _items_hash(items)}
     inputs |= {} if scorer is None else {"scorer": scorer.revision}
     if not backends.load(backend.name).LOCAL and model_hash is not None:
@@ -171,6 +172,8 @@ def _compute(
     work: Path,
     resources: Resources,
 ) -> list[Path]:
+    if sampling is not None:
+        target = replace(target, longest=longest(items), max_new_tokens=sampling.max_new_tokens)
     init = {
         "backend": backend.identity(),
         "target": asdict(target),

@@ -10,8 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from preftrace.evaluate.parsing import words
+from preftrace.evaluate.parsing import clean, vocabulary, without_echo, words
 
+FUNCTION_WORDS = vocabulary(
+    "a an the of to in on at by for with from and or as if is are was were be been being am it its this that these",
+    "those they them their he him his she her we us our you your i my me do does did has have had can could will",
+    "would should may might must there here than then so also too very which who what when where how because while",
+    "about into",
+)
 Similarity = Callable[[Sequence[str], Sequence[str]], float]
 
 
@@ -44,6 +50,24 @@ def nearer(measure: Similarity, answer: str, right: Sequence[str], wrong: Sequen
     said = tokens(answer)
     highest = [max(measure(said, tokens(text)) for text in side) for side in (right, wrong)]
     return highest[0] - highest[1]
+
+
+def telling(answer: str, question: str, right: Sequence[str], wrong: Sequence[str]) -> float:
+    """By how much an answer is more like a right than like a wrong reference, in the words that can tell; in [-1, 1].
+
+    Left out are questions and the question said again; function words, but not negations; and words of the question
+    that stand on both sides.
+    """
+    left_out = FUNCTION_WORDS | (_vocabulary([question]) & _vocabulary(right) & _vocabulary(wrong))
+    own = " ".join(without_echo(clean(answer), clean(question)))
+    kept, *references = (
+        " ".join(word for word in tokens(clean(text)) if word not in left_out) for text in (own, *right, *wrong)
+    )
+    return nearer(rouge1, kept, references[: len(right)], references[len(right) :])
+
+
+def _vocabulary(texts: Sequence[str]) -> set[str]:
+    return {word for text in texts for word in tokens(clean(text))}
 
 
 def _f_measure(common: int, said: int, reference: int) -> float:

@@ -30,7 +30,7 @@ from preftrace.types import StageRecord
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 WORKER = "preftrace.study.retrain:RetrainWorker"
 WHOLE = "all"
 """Key of the run's own model, which trained on all pairs."""

@@ -138,6 +138,8 @@ def _opened(path: Path) -> zipfile.ZipFile:
 def _member(archive: zipfile.ZipFile, path: Path, name: str) -> Any:
     """One file of the archive as JSON."""
     info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, ZSTANDARD):
+        raise DataError(f"{path}: {name} is compressed by zip's method {info.compress_type}, which no Inspect writes.")
     try:
         data = _unpacked(archive, info) if info.compress_type == ZSTANDARD else archive.read(info)
         return json.loads(data)

@@ -22,7 +22,7 @@ from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Sampling, text_id
 
-VERSION = 1
+VERSION = 2
 SCORER = False
 TRUST_FROM = "samples"
 METRICS = (
@@ -33,16 +33,6 @@ METRICS = (
 )
 ARTICLES = parsing.vocabulary("a an the")
 MONTHS = parsing.vocabulary("january february march april may june july august september october november december")
-UNKNOWN = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"\bi (?:really |honestly |just )?(?:do|did) not (?:know|remember|recall)\b",
-        r"\bi (?:am|was) (?:really |honestly )?(?:not (?:sure|certain|aware)|unsure|uncertain)\b",
-        r"\b(?:i have )?no idea\b",
-        r"\b(?:there is|i have) (?:no|not enough) (?:reliable |specific )?(?:information|record|data)\b",
-        r"\b(?:can not|could not) (?:be )?(?:determined?|verify|verified|confirm(?:ed)?|find|found)\b",
-    )
-)
 
 
 class Config(GenerateConfig):
@@ -69,7 +59,7 @@ def judge(item: Item, response: str, score: float) -> Judgement:
     answer = parsing.own_turn(response)
     if any(holds(answer, reference) for reference in item.target["answers"]):
         return Judgement("good", 1.0)
-    if parsing.is_refusal(answer, UNKNOWN):
+    if parsing.is_refusal(answer, parsing.UNKNOWN):
         return Judgement("refused", 1.0)
     return Judgement("bad", 0.0) if parsing.words(answer) else Judgement("unparsed", math.nan)
 

@@ -20,7 +20,7 @@ from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Sampling, text_id
 
-VERSION = 1
+VERSION = 2
 SCORER = False
 TRUST_FROM = "samples"
 METRICS = (
