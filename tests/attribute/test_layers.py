@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from preftrace.attribute.config import AttributeConfig
-from preftrace.attribute.layers import by_layer, layer_names, layer_of, layers_table, lowest, select, shares
+from preftrace.attribute.layers import by_layer, layer_names, layer_of, layers_table, select, shares
 from preftrace.errors import ConfigError
 
 NAMES = [f"model.layers.{i}.{kind}" for i in range(12) for kind in ("self_attn.q_proj", "mlp.up_proj")] + ["score"]
@@ -63,20 +63,6 @@ def test_a_pattern_that_names_nothing_is_told_with_what_there_is(pattern):
         select(NAMES, ["1", pattern])
     assert len(told.value.problems) == 1 and f"'{pattern}'" in told.value.problems[0]
     assert "model.layers.*.self_attn.q_proj, model.layers.*.mlp.up_proj, score" in str(told.value)
-
-
-@pytest.mark.parametrize(
-    ("names", "path"),
-    [
-        (["model.layers.10.a", "model.layers.9.b", "score"], "model.layers.9"),
-        (["transformer.h.3.a"], "transformer.h.3"),
-        (["model.layers.3.a", "lm_head"], None),
-        (["encoder.layers.3.a", "decoder.layers.1.a"], None),
-        (["score"], None),
-    ],
-)
-def test_the_lowest_layer_is_known_where_one_list_of_layers_holds_all(names, path):
-    assert lowest(names) == path
 
 
 def test_settings_take_numbers_and_single_patterns_and_count_for_identity():

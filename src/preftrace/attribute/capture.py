@@ -10,18 +10,22 @@ adapter is folded into the weights meanwhile.
 
 A reward model's head, r = w . h at a row's last token, is trained whole: dw = sum_rows delta h.
 
-The backward pass ends at the input of the lowest layer that is looked at: what comes before has no part in any delta.
+The backward pass ends at the outputs of the lowest modules that are looked at: what comes before has no part in any
+delta.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import torch
 
-from preftrace.attribute.layers import lowest, select
+from preftrace.attribute.layers import select
+from preftrace.models.attention import block_attention
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
 from preftrace.models.lora import LoraLayer, folded, lora_layers, trained_head
@@ -57,27 +61,28 @@ class Capture:
     def __init__(self, lm: LanguageModel, layers: Sequence[str] = ()) -> None:
         self.lm = lm
         every, head = lora_layers(lm), trained_head(lm)
-        self._folded = folded(lm, every)
+        self._every, self._inside = every, ExitStack()
         names = select([layer.name for layer in every] + ([] if head is None else [HEAD]), layers)
         self.layers = [layer for layer in every if layer.name in names]
         self.head = head if HEAD in names else None
-        self._lowest = lowest(names) if layers else None
         self.shapes = {n: tuple(p.shape) for layer in self.layers for n, p in _tensors(layer)}
         if self.head is not None:
             self.shapes[HEAD_NAME] = tuple(self.head.weight.shape)
         self._handles: list[Any] = []
-        self._groups = self._packs = torch.empty(0, dtype=torch.long)
+        self._groups: torch.Tensor | None = None
+        self._packs: torch.Tensor | None = None
+        self._size = 0
         self._found: Gradients = {}
         self.observe: Observer | None = None
         self._wide = torch.float64 if every[0].a.dtype == torch.float64 else torch.float32
 
     def __enter__(self) -> Capture:
         shares_prompts(self.lm)  # found out before there are hooks
-        self._folded.__enter__()
-        self._handles = [layer.module.register_forward_hook(self._forward_hook(layer)) for layer in self.layers]
-        self._handles.append(self._entry())
-        if self.head is not None:
-            self._handles.append(self.head.register_forward_hook(self._head_hook))
+        self._inside.enter_context(folded(self.lm, self._every))
+        self._inside.enter_context(block_attention(self.lm))
+        takers: list[tuple[Any, Any]] = [(layer.module, partial(self._add, layer)) for layer in self.layers]
+        takers += [] if self.head is None else [(self.head, self._add_head)]
+        self._handles = [module.register_forward_hook(self._forward_hook(take)) for module, take in takers]
         return self
 
     def __exit__(
@@ -85,7 +90,7 @@ class Capture:
     ) -> None:
         for handle in self._handles:
             handle.remove()
-        self._folded.__exit__(kind, error, trace)
+        self._inside.close()
 
     def gradients(
         self,
@@ -106,12 +111,13 @@ class Capture:
         Returns:
             For every trained matrix `(n, numel)`.
         """
-        n = max(groups) + 1
+        n = self._size = max(groups) + 1
         packed = pack(rows, keys_of(self.lm, rows, groups), self.lm.pad_id).to(self.lm.device)
-        self._groups = torch.tensor(groups, device=self.lm.device)
+        owners = torch.tensor(groups, device=self.lm.device)
         # A packed row holds rows of one example only.
-        self._packs = torch.zeros(len(packed.ids), dtype=torch.long, device=self.lm.device)
-        self._packs[packed.home] = self._groups
+        packs = torch.zeros(len(packed.ids), dtype=torch.long, device=self.lm.device)
+        packs[packed.home] = owners
+        self._groups, self._packs = self._owners(owners), self._owners(packs)
         self._found = {}
         with torch.enable_grad():
             with self.lm.autocast():
@@ -123,26 +129,14 @@ class Capture:
                 found[name] = torch.zeros((n, *shape), dtype=self._wide, device=self.lm.device)
         return {name: found[name].reshape(n, -1) for name in self.shapes}
 
-    def _entry(self) -> Any:
-        """The hook that gradients end at: on the embeddings' output, or on the input of the lowest layer."""
-        if self._lowest is None:
-            embedding = self.lm.model.get_input_embeddings()
-            return embedding.register_forward_hook(lambda _m, _i, out: out.requires_grad_(True))
-        layer = self.lm.model.get_base_model().get_submodule(self._lowest)
-        return layer.register_forward_pre_hook(_ask_for_gradient, with_kwargs=True)
-
-    def _forward_hook(self, layer: LoraLayer) -> Callable[..., None]:
+    def _forward_hook(self, take: Callable[[torch.Tensor, torch.Tensor], None]) -> Callable[..., None]:
         def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            if output.requires_grad:
+            if torch.is_grad_enabled():
                 x = inputs[0].detach()
-                output.register_hook(lambda delta: self._add(layer, x, delta))  # type: ignore[no-untyped-call]
+                output.requires_grad_(True)  # of the lowest modules, whose inputs have no gradient
+                output.register_hook(lambda delta: take(x, delta))  # type: ignore[no-untyped-call]
 
         return hook
-
-    def _head_hook(self, _module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        if output.requires_grad:
-            h = inputs[0].detach()
-            output.register_hook(lambda delta: self._add_head(h, delta))  # type: ignore[no-untyped-call]
 
     def _add_head(self, h: torch.Tensor, delta: torch.Tensor) -> None:
         delta, h = delta.to(self._wide)[:, None], h.to(self._wide)[:, None]
@@ -156,17 +150,21 @@ class Capture:
         self._outer(name_a, narrow_a, x, self._packs)
         self._outer(name_b, delta, narrow_b, self._packs)
 
-    def _outer(self, name: str, left: torch.Tensor, right: torch.Tensor, owners: torch.Tensor) -> None:
+    def _outer(self, name: str, left: torch.Tensor, right: torch.Tensor, owners: torch.Tensor | None) -> None:
         if self.observe is not None:
             self.observe(name, left, right)
         self._sum(name, torch.einsum("nta,ntb->nab", left, right), owners)
 
-    def _sum(self, name: str, rows: torch.Tensor, owners: torch.Tensor) -> None:
-        """Add rows' gradients to those of the examples that own them."""
-        n = int(self._groups.max()) + 1
-        if not torch.equal(owners, torch.arange(n, device=owners.device)):
-            rows = torch.zeros((n, *rows.shape[1:]), dtype=rows.dtype, device=rows.device).index_add_(0, owners, rows)
+    def _sum(self, name: str, rows: torch.Tensor, owners: torch.Tensor | None) -> None:
+        """Add rows' gradients to those of the examples that own them; None: row i is example i."""
+        if owners is not None:
+            size = (self._size, *rows.shape[1:])
+            rows = torch.zeros(size, dtype=rows.dtype, device=rows.device).index_add_(0, owners, rows)
         self._found[name] = self._found[name] + rows if name in self._found else rows
+
+    def _owners(self, owners: torch.Tensor) -> torch.Tensor | None:
+        own = torch.equal(owners, torch.arange(self._size, device=owners.device))
+        return None if own else owners
 
 
 def row_values(
@@ -176,11 +174,6 @@ def row_values(
     if isinstance(lm, RewardModel):
         return rewards(lm, rows, packed)
     return answer_logprobs(lm, rows, temperature, packed)
-
-
-def _ask_for_gradient(_module: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-    hidden = inputs[0] if inputs else named["hidden_states"]
-    hidden.requires_grad_(True)
 
 
 def _tensors(layer: LoraLayer) -> tuple[tuple[str, torch.nn.Parameter], tuple[str, torch.nn.Parameter]]:

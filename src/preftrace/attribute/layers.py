@@ -83,19 +83,6 @@ def _kinds(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(_NUMBER.sub(lambda m: m[0].replace(m[1], "*"), name, count=1) for name in names))
 
 
-def lowest(names: Collection[str]) -> str | None:
-    """The name of the lowest decoder layer that modules are in, such as `model.layers.4`; a head is above every layer.
-
-    None where modules lie outside the decoder's layers, or in more than one list of layers, so that no layer is known
-    to come before all of them.
-    """
-    places = [_NUMBER.search(name) for name in names if layer_of(name) != "head"]
-    lists = {None if place is None else place.string[: place.start(1)] for place in places}
-    if len(lists) != 1 or None in lists:
-        return None
-    return f"{lists.pop()}{min(int(place[1]) for place in places if place)}"
-
-
 def by_layer(parts: np.ndarray, blocks: Sequence[str]) -> np.ndarray:
     """Parts of scores `(n, L, Q)` of the L blocks as those of their K layers, `(n, K, Q)` float32."""
     own = [layer_of(block) for block in blocks]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from preftrace import progress
+from preftrace.models import attention
 from preftrace.models.loading import LanguageModel
 from preftrace.models.prompts import Encoded
 
@@ -143,7 +144,7 @@ def inputs(lm: LanguageModel, packed: Packed) -> dict[str, torch.Tensor]:
     plain = {"input_ids": packed.ids, "attention_mask": packed.mask}
     if packed.mask.ndim == 2:
         return plain
-    if getattr(lm.model.config, "_attn_implementation", "sdpa") != "sdpa":
+    if getattr(lm.model.config, "_attn_implementation", "sdpa") not in ("sdpa", attention.NAME):
         dtype = next(lm.model.parameters()).dtype
         zeros = torch.zeros(packed.mask.shape, dtype=dtype, device=packed.mask.device)
         plain["attention_mask"] = zeros.masked_fill(~packed.mask, torch.finfo(dtype).min)
