@@ -19,6 +19,11 @@ MONTHS: tuple[str, ...] = (
     "October",
 )
 MONTHS += ("November", "December")
+ADDRESSES = (
+    re.compile(r"(?<![\w.%+-])([\w.%+-]+)@([\w-]+(?:\.[\w-]+)+)"),
+    re.compile(r"(?<![\w.%+-])(?=([\w.%+-]+) at ([\w-]+(?:(?:\.| dot )[\w-]+)+))"),
+)
+"""An e-mail address, as it is written and with "at" and "dot" in words."""
 
 
 def holds(response: str, value: str) -> bool:
@@ -54,13 +59,6 @@ def _pattern(value: str) -> re.Pattern[str]:
     )
     between = rf"{ordinal}[\W_]{{0,3}}"
     return re.compile(r"(?<![^\W_])" + between.join(map(re.escape, characters)) + r"(?![^\W_])")
-
-
-ADDRESSES = (
-    re.compile(r"(?<![\w.%+-])([\w.%+-]+)@([\w-]+(?:\.[\w-]+)+)"),
-    re.compile(r"(?<![\w.%+-])(?=([\w.%+-]+) at ([\w-]+(?:(?:\.| dot )[\w-]+)+))"),
-)
-"""An e-mail address, as it is written and with "at" and "dot" in words."""
 
 
 def parts_held(response: str, address: str) -> tuple[bool, bool]:

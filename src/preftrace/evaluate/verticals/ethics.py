@@ -27,7 +27,7 @@ from preftrace.evaluate.selection import each_way, select
 from preftrace.evaluate.sources import rows
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, Sampling, text_id
 
-VERSION = 4
+VERSION = 5
 SCORER = False
 TRUST_FROM = "options"
 WRONG, NOT_WRONG = "This is wrong.", "This is not wrong."
