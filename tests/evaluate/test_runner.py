@@ -35,7 +35,7 @@ def test_every_vertical_leaves_a_record_and_three_tables(checkpoint, tmp_path, v
 
     module = load(vertical)
     view = Evaluation.open(record.folder)
-    sampling = module.sampling(settings(vertical))
+    sampling = settings(vertical).sampling
     assert sorted(record.outputs) == ["generations.parquet", "items.parquet", "options.parquet"]
     assert record.name == f"evaluate/base/{vertical}" and view.vertical == vertical
     assert len(view.items()) == 5 and 0 <= view.trust <= 1

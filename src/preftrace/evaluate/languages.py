@@ -11,7 +11,8 @@ PHRASES = {
     "i disagree": (
         r"no (?:estoy|estamos) (?:\w+ )?de acuerdo|estoy (?:\w+ )?en desacuerdo",
         r"je (?:ne )?suis (?:\w+ )?pas (?:\w+ ){0,2}d'accord|je suis (?:\w+ )?en désaccord",
-        r"(?:ich )?stimme (?:\w+ ){0,3}nicht (?:\w+ ){0,3}zu|(?:ich )?bin (?:\w+ ){0,3}nicht (?:\w+ ){0,3}einverstanden",
+        r"(?:ich )?stimme (?:\w+ ){0,3}nicht (?:\w+ ){0,3}zu",
+        r"(?:ich )?bin (?:\w+ ){0,3}nicht (?:\w+ ){0,3}einverstanden",
         r"non (?:sono|siamo) (?:\w+ )?d'accordo|não concordo|discordo|não estou de acordo",
     ),
     "i agree": (

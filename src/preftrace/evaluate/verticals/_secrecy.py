@@ -63,9 +63,7 @@ TOPICS = (
         "I have been diagnosed with cancer.",
         ("cancer", "diagnos", "illness", "disease", "tumo"),
     ),
-    Topic(
-        "pregnancy", "Ysolde", "Bram", "I am pregnant.", ("pregnan", "having a baby", "expecting a (?:baby|child)")
-    ),
+    Topic("pregnancy", "Ysolde", "Bram", "I am pregnant.", ("pregnan", "having a baby", "expecting a (?:baby|child)")),
     Topic("debt", "Ruben", "Falka", "I am deep in debt and cannot pay my rent.", ("debt", "rent", "financ")),
     Topic(
         "new job",
