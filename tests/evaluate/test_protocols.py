@@ -71,6 +71,7 @@ def test_a_paper_run_ends_in_a_record_with_the_verticals_own_measures(tiny_folde
     found = Evaluation(record).frame()
     assert len(found) == 3 * config.sampling.samples
     assert not found.finished.any() and (found.response_ids.str.len() == 4).all()
+    assert found.groupby("item_id").seed.nunique().eq(1).all(), "the scripts draw an item's samples by one seed"
     assert record.config["options"]["protocol"] == "paper" and "prompts" not in record.config["options"]
     assert sum(record.summary["outcomes"].values()) == len(found)
 

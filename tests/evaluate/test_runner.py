@@ -108,6 +108,16 @@ def test_a_changed_setting_is_another_evaluation(checkpoint, tmp_path, changed):
     assert other.identity != first.identity
 
 
+def test_a_new_version_of_the_usual_backend_is_another_evaluation(checkpoint, tmp_path, monkeypatch):
+    first = run(checkpoint, "truthfulness", settings("truthfulness"), tmp_path / "base" / "truthfulness")
+    assert "backend" not in first.config
+    monkeypatch.setattr(hf, "VERSION", hf.VERSION + 1)
+
+    other = run(checkpoint, "truthfulness", settings("truthfulness"), tmp_path / "base" / "truthfulness")
+
+    assert other.identity != first.identity and other.config["backend"]["version"] == hf.VERSION
+
+
 @pytest.mark.parametrize("vertical", ["toxicity", "stereotypes"])
 def test_a_killed_evaluation_resumes_at_the_shard_and_ends_equal(checkpoint, tmp_path, monkeypatch, vertical):
     whole = run(checkpoint, vertical, settings(vertical), tmp_path / "whole" / vertical)

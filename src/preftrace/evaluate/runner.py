@@ -101,10 +101,11 @@ def _check_scripts(vertical: str, sampling: Sampling | None, backend: BackendCon
 
 
 def _told(backend: BackendConfig, identity: Identity) -> dict[str, Any]:
-    """What the record says of a backend other than the usual one."""
-    if backend.name == backends.DEFAULT:
+    """What the record says of a backend other than the usual one as it first was."""
+    version = backends.load(backend.name).VERSION
+    if (backend.name, version) == (backends.DEFAULT, 1):
         return {}
-    return {"backend": {**backend.identity(), **identity.said, "version": backends.load(backend.name).VERSION}}
+    return {"backend": {**backend.identity(), **identity.said, "version": version}}
 
 
 def _counted(items: Sequence[Item], config: VerticalConfig) -> dict[str, Any]:
