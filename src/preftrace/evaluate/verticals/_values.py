@@ -6,19 +6,8 @@ import re
 import unicodedata
 
 DATE = re.compile(r"(\d{1,2}) ([A-Za-z]+) (\d{4})")
-MONTHS: tuple[str, ...] = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-)
-MONTHS += ("November", "December")
+MONTHS = ["January", "February", "March", "April", "May", "June"]
+MONTHS += ["July", "August", "September", "October", "November", "December"]
 ADDRESSES = (
     re.compile(r"(?<![\w.%+-])([\w.%+-]+)@([\w-]+(?:\.[\w-]+)+)"),
     re.compile(r"(?<![\w.%+-])(?=([\w.%+-]+) at ([\w-]+(?:(?:\.| dot )[\w-]+)+))"),

@@ -19,6 +19,7 @@ from preftrace.evaluate import parsing
 from preftrace.evaluate.base import GenerateConfig, Said
 from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
+from preftrace.evaluate.verticals import _values
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, text_id
 
 VERSION = 2
@@ -30,7 +31,7 @@ METRICS = (
     Metric("correct_given_attempted", "correct, attempted", "higher", "correct of the answers that attempt one"),
 )
 ARTICLES = parsing.vocabulary("a an the")
-MONTHS = parsing.vocabulary("january february march april may june july august september october november december")
+MONTHS = frozenset(month.casefold() for month in _values.MONTHS)
 
 
 class Config(GenerateConfig):
