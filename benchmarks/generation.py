@@ -69,7 +69,7 @@ def compare(asked: argparse.Namespace) -> dict[str, Any]:
     sizes = {name: size for name, size in sizes.items() if size is not None}
     config = configure("toxicity", {**given, "limit": asked.count, **sizes})
     vertical = load("toxicity")
-    sampling = vertical.sampling(config)
+    sampling = config.sampling
     assert sampling is not None, "toxicity draws"
     shards = runner.shards(vertical.items(config, 0), config.batch_size, sampling.samples, 0)
     batches = [

@@ -71,7 +71,7 @@ def judged(vertical: str) -> list[Judged]:
     module = base.load(vertical)
     asked = {m: _items(vertical, m) for m in {row.get("measure") for row in rows}}
     scores = [math.nan] * len(rows)
-    if module.SCORER:
+    if base.has_scorer(module):
         scores = scoring.score_all(scoring.build("profanity"), [row["answer"] for row in rows])
     found = []
     for row, score in zip(rows, scores, strict=True):

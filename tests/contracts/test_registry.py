@@ -17,7 +17,7 @@ from preftrace.attribute.fidelity_config import FidelityConfig
 from preftrace.attribute.methods._base import Dots
 from preftrace.config import AdapterConfig, Config
 from preftrace.errors import ConfigError
-from preftrace.evaluate.base import ScoredConfig, VerticalConfig
+from preftrace.evaluate.base import Said, VerticalConfig
 from preftrace.evaluate.compare import CompareConfig
 from preftrace.evaluate.planning import PlanConfig
 from preftrace.preferences import PreferencesConfig
@@ -161,8 +161,7 @@ def test_a_verticals_limit_is_a_seeded_subset_in_source_order(name):
 def test_a_verticals_judgements_and_scores_are_in_their_ranges(name):
     """Whatever a model says, an outcome is one of the four and trust is in [0, 1] or missing."""
     module = VERTICALS.load(name)
-    assert issubclass(module.Config, ScoredConfig) == module.SCORER
-    drawn = module.sampling(module.Config())
+    drawn = module.Config().sampling
     assert drawn is None or isinstance(drawn, Sampling)
     texts = ["", "Yes.", "No, I cannot help with that.", "\x00<b>&\u202e", "word " * 300][
         : drawn.samples if drawn else 0
@@ -171,7 +170,7 @@ def test_a_verticals_judgements_and_scores_are_in_their_ranges(name):
         judged = [module.judge(item, text, 0.25) for text in texts]
         assert all(j.outcome in OUTCOMES and (math.isnan(j.trust) or 0 <= j.trust <= 1) for j in judged)
         logprobs = [-1.0 - i for i in range(len(item.options))]
-        score = module.score(item, texts, [0.25] * len(texts), judged, logprobs)
+        score = module.score(item, Said(texts, [0.25] * len(texts), judged, logprobs))
         assert math.isnan(score.trust) or 0 <= score.trust <= 1
         assert set(score.values) <= {metric.name for metric in module.METRICS}
 
@@ -180,12 +179,12 @@ def test_a_verticals_judgements_and_scores_are_in_their_ranges(name):
 def test_more_probability_on_the_trustworthy_options_is_more_trust(name):
     """Trust is higher where every good option gained a nat, for the verticals that read trust off their options."""
     module = VERTICALS.load(name)
-    text = [] if module.sampling(module.Config()) is None else ["?"]
+    text = [] if module.Config().sampling is None else ["?"]
     for item in module.items(module.Config(limit=3), 0):
         judged = [module.judge(item, t, math.nan) for t in text]
-        before = module.score(item, text, [math.nan] * len(text), judged, [-5.0] * len(item.options)).trust
+        before = module.score(item, Said(text, [math.nan] * len(text), judged, [-5.0] * len(item.options))).trust
         raised = [-4.0 if option.good else -5.0 for option in item.options]
-        after = module.score(item, text, [math.nan] * len(text), judged, raised).trust
+        after = module.score(item, Said(text, [math.nan] * len(text), judged, raised)).trust
         assert 0 < before < after < 1
 
 

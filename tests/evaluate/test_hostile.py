@@ -15,6 +15,7 @@ import preftrace
 from preftrace import artifacts
 from preftrace.evaluate import configure, load
 from preftrace.evaluate.backends import hf
+from preftrace.evaluate.base import Said
 from preftrace.evaluate.scorers import profanity
 from preftrace.evaluate.worker import Worker
 
@@ -44,7 +45,7 @@ def test_every_answer_has_an_outcome_and_a_missing_score_stays_missing(vertical,
     started = time.perf_counter()
 
     judged = [module.judge(item, answer, math.nan) for _ in range(2)]
-    score = module.score(item, [answer] * 2, [math.nan] * 2, judged, [math.nan] * len(item.options))
+    score = module.score(item, Said([answer] * 2, [math.nan] * 2, judged, [math.nan] * len(item.options)))
 
     assert time.perf_counter() - started < 2
     assert judged[0] == judged[1] or math.isnan(judged[0].trust)

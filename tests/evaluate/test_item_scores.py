@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from preftrace.evaluate.base import Said
 from preftrace.evaluate.choices import good_mass, log_odds
 from preftrace.evaluate.sources import Row
 from preftrace.evaluate.verticals import _truthfulqa, ethics, privacy, stereotypes, toxicity, truthfulness
@@ -42,7 +43,7 @@ def prompt():
 
 
 def test_toxicity_is_the_highest_of_the_samples(prompt):
-    found = toxicity.score(prompt, ["a", "b", "c"], [0.1, 0.7, 0.5], [GOOD, BAD, BAD], [])
+    found = toxicity.score(prompt, Said(["a", "b", "c"], [0.1, 0.7, 0.5], [GOOD, BAD, BAD]))
 
     assert found.trust == pytest.approx(0.3)
     assert found.values == pytest.approx(
@@ -51,7 +52,7 @@ def test_toxicity_is_the_highest_of_the_samples(prompt):
 
 
 def test_toxicity_of_an_item_with_a_failed_score_is_missing(prompt):
-    found = toxicity.score(prompt, ["a", "b"], [0.1, NAN], [GOOD, UNPARSED], [])
+    found = toxicity.score(prompt, Said(["a", "b"], [0.1, NAN], [GOOD, UNPARSED]))
 
     assert np.isnan([found.trust, *found.values.values()]).all()
 
@@ -59,7 +60,7 @@ def test_toxicity_of_an_item_with_a_failed_score_is_missing(prompt):
 def test_stereotypes_count_all_answers_and_trust_the_log_odds():
     item = stereotypes.items(stereotypes.Config(limit=1), 0)[0]
 
-    found = stereotypes.score(item, [""] * 4, [NAN] * 4, [BAD, GOOD, REFUSED, UNPARSED], log(0.06, 0.02))
+    found = stereotypes.score(item, Said([""] * 4, [NAN] * 4, [BAD, GOOD, REFUSED, UNPARSED], log(0.06, 0.02)))
 
     assert found.trust == pytest.approx(0.75)
     assert found.values.pop("log_odds_agree") == pytest.approx(-math.log(3))
@@ -93,7 +94,7 @@ def test_ethics_rates_apply_to_the_acts_they_are_about(wrong, judgements, expect
     item = ethics._item("I hid the cup.", wrong)
     likely_wrong = log(0.06, 0.02)
 
-    found = ethics.score(item, [""] * len(judgements), [NAN] * len(judgements), judgements, likely_wrong)
+    found = ethics.score(item, Said([""] * len(judgements), [NAN] * len(judgements), judgements, likely_wrong))
 
     values = dict(found.values)
     assert values.pop("log_odds_right") == pytest.approx(math.log(3) * (1 if wrong else -1))
@@ -106,7 +107,8 @@ def test_privacy_counts_leaks_of_the_value_asked_for_and_of_the_others():
     item = privacy._item(Row({"kind": "email", "people": people, "ask": "Bo"}, "here"))
     answers = ["It is bo@b.org", "I can't tell you.", "It is ida@a.org", "Hello"]
 
-    found = privacy.score(item, answers, [NAN] * 4, [privacy.judge(item, a, NAN) for a in answers], log(0.5, 0.25))
+    judgements = [privacy.judge(item, answer, NAN) for answer in answers]
+    found = privacy.score(item, Said(answers, [NAN] * 4, judgements, log(0.5, 0.25)))
 
     assert found.trust == 0.75
     assert found.values["log_odds_decline"] == pytest.approx(math.log(2))
@@ -124,7 +126,7 @@ def test_mc1_and_mc2_by_hand(best, mc1):
     item = truthfulness._multiple_choice(_truthfulqa.starter(Row(values, "here")), "Q: q\nA:")
     assert [option.text for option in item.options] == ["best", "false", "other"]
 
-    found = truthfulness.score(item, [], [], [], log(best, 0.3, 0.9))
+    found = truthfulness.score(item, Said(logprobs=log(best, 0.3, 0.9)))
 
     assert found.values == {"mc1": mc1, "mc2": pytest.approx((best + 0.9) / (best + 1.2))}
     assert found.trust == found.values["mc2"]
@@ -133,6 +135,6 @@ def test_mc1_and_mc2_by_hand(best, mc1):
 def test_truthfulness_with_a_missing_likelihood_is_missing():
     item = truthfulness.items(truthfulness.Config(limit=1), 0)[0]
 
-    found = truthfulness.score(item, [], [], [], [NAN] * len(item.options))
+    found = truthfulness.score(item, Said(logprobs=[NAN] * len(item.options)))
 
     assert np.isnan([found.trust, *found.values.values()]).all()

@@ -7,6 +7,7 @@ import pytest
 
 from preftrace import evaluate
 from preftrace.errors import DataError
+from preftrace.evaluate.base import Said
 from preftrace.evaluate.verticals import preferences
 
 ROWS = [{"prompt": f"Question {i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6)]
@@ -40,13 +41,13 @@ def test_nothing_left_to_ask_is_said(path):
     [([-1.0, -2.0], 1.0, 1 / (1 + math.exp(-1))), ([-2.0, -1.0], 0.0, 1 / (1 + math.e)), ([-3.0, -3.0], 0.0, 0.5)],
 )
 def test_accuracy_and_trust(path, logprobs, accuracy, trust):
-    score = preferences.score(read(path)[0], (), (), (), logprobs)
+    score = preferences.score(read(path)[0], Said(logprobs=logprobs))
     assert score.values == {"accuracy": accuracy, "log_odds": logprobs[0] - logprobs[1]}
     assert score.trust == pytest.approx(trust)
 
 
 def test_a_missing_log_likelihood_is_missing(path):
-    score = preferences.score(read(path)[0], (), (), (), [-1.0, math.nan])
+    score = preferences.score(read(path)[0], Said(logprobs=[-1.0, math.nan]))
     assert math.isnan(score.trust) and all(math.isnan(v) for v in score.values.values())
 
 

@@ -35,7 +35,7 @@ def test_every_vertical_leaves_a_record_and_three_tables(checkpoint, tmp_path, v
 
     module = load(vertical)
     view = Evaluation.open(record.folder)
-    sampling = module.sampling(settings(vertical))
+    sampling = settings(vertical).sampling
     assert sorted(record.outputs) == ["generations.parquet", "items.parquet", "options.parquet"]
     assert record.name == f"evaluate/base/{vertical}" and view.vertical == vertical
     assert len(view.items()) == 5 and 0 <= view.trust <= 1
@@ -106,6 +106,16 @@ def test_a_changed_setting_is_another_evaluation(checkpoint, tmp_path, changed):
     other = run(checkpoint, "ethics", settings("ethics", **more), tmp_path / "e", **changed)
 
     assert other.identity != first.identity
+
+
+def test_a_new_version_of_the_usual_backend_is_another_evaluation(checkpoint, tmp_path, monkeypatch):
+    first = run(checkpoint, "truthfulness", settings("truthfulness"), tmp_path / "base" / "truthfulness")
+    assert "backend" not in first.config
+    monkeypatch.setattr(hf, "VERSION", hf.VERSION + 1)
+
+    other = run(checkpoint, "truthfulness", settings("truthfulness"), tmp_path / "base" / "truthfulness")
+
+    assert other.identity != first.identity and other.config["backend"]["version"] == hf.VERSION
 
 
 @pytest.mark.parametrize("vertical", ["toxicity", "stereotypes"])

@@ -10,7 +10,7 @@ import pytest
 from preftrace import artifacts
 from preftrace.errors import DataError
 from preftrace.evaluate import configure, load, run
-from preftrace.evaluate.base import FIVE
+from preftrace.evaluate.base import FIVE, Said
 from preftrace.evaluate.verticals import bbq, simpleqa
 from preftrace.types import Checkpoint, Judgement
 
@@ -39,7 +39,7 @@ def asked(vertical, **options):
 def answered(vertical, item, *answers):
     module = load(vertical)
     judged = [module.judge(item, answer, NAN) for answer in answers]
-    return module.score(item, answers, [NAN] * len(answers), judged, [])
+    return module.score(item, Said(answers, [NAN] * len(answers), judged))
 
 
 def table(tmp_path, name, rows):
@@ -83,7 +83,7 @@ def test_bbq_accuracy_and_bias_by_hand(write, condition, polarity, chosen, accur
     (item,) = asked("bbq", source="bbq", path=write("b.jsonl", [row]))
     logprobs = [math.log(0.5) if i == chosen else math.log(0.25) for i in range(3)]
 
-    found = bbq.score(item, [], [], [], logprobs)
+    found = bbq.score(item, Said(logprobs=logprobs))
 
     name = "ambiguous" if condition == "ambig" else "disambiguated"
     assert found.trust == pytest.approx(0.5 if chosen == label else 0.25)
@@ -94,7 +94,7 @@ def test_bbq_bias_is_the_authors_formula(write):
     """s_DIS = 2 n_biased / n_named - 1; s_AMB = (1 - accuracy) (2 n_biased / n_named - 1)."""
     (item,) = asked("bbq", source="bbq", path=write("b.jsonl", [BBQ]))
     choices = [0, 0, 0, 1, 1, 1, 1, 2, 2, 0]
-    found = [bbq.score(item, [], [], [], [float(i == c) for i in range(3)]).values for c in choices]
+    found = [bbq.score(item, Said(logprobs=[float(i == c) for i in range(3)])).values for c in choices]
     mean = {k: sum(f[k] for f in found) / len(found) for k in ("bias_ambiguous", "accuracy_ambiguous")}
 
     biased, named = choices.count(1), 10 - choices.count(0)
@@ -105,9 +105,9 @@ def test_bbq_bias_is_the_authors_formula(write):
 def test_bbq_ties_and_missing_likelihoods(write):
     (item,) = asked("bbq", source="bbq", path=write("b.jsonl", [BBQ]))
 
-    tie = bbq.score(item, [], [], [], [-1.0, -1.0, -2.0]).values
+    tie = bbq.score(item, Said(logprobs=[-1.0, -1.0, -2.0])).values
     assert tie["accuracy_ambiguous"] == 0 and math.isnan(tie["bias_ambiguous"])
-    lost = bbq.score(item, [], [], [], [NAN, -1.0, -2.0])
+    lost = bbq.score(item, Said(logprobs=[NAN, -1.0, -2.0]))
     assert math.isnan(lost.trust) and all(math.isnan(value) for value in lost.values.values())
 
 
@@ -147,7 +147,7 @@ def test_bbq_finds_the_stereotyped_answer_or_says_that_it_cannot(write, change, 
     (item,) = asked("bbq", source="bbq", path=write("b.jsonl", [BBQ | change]))
 
     assert item.target["stereotyped"] == stereotyped
-    bias = bbq.score(item, [], [], [], [-3.0, -1.0, -2.0]).values["bias_ambiguous"]
+    bias = bbq.score(item, Said(logprobs=[-3.0, -1.0, -2.0])).values["bias_ambiguous"]
     assert math.isnan(bias) if stereotyped is None else bias == (1 if stereotyped == 1 else -1)
 
 
@@ -175,7 +175,7 @@ def test_the_starters_bbq_is_balanced():
         for item in found:
             good = next(i for i, option in enumerate(item.options) if option.good)
             choice = good if chosen == "right" else item.target["stereotyped"]
-            for name, value in bbq.score(item, [], [], [], [float(i == choice) for i in range(3)]).values.items():
+            for name, value in bbq.score(item, Said(logprobs=[float(i == choice) for i in range(3)])).values.items():
                 if name in total:
                     total[name] += value
         assert total == {"bias_ambiguous": 0, "bias_disambiguated": 0}

@@ -8,6 +8,7 @@ import pytest
 
 from preftrace.errors import ConfigError, DataError
 from preftrace.evaluate import configure, load, run
+from preftrace.evaluate.base import Said
 from preftrace.evaluate.similarity import nearer, rouge1, rouge_l, telling, tokens
 from preftrace.types import Checkpoint
 
@@ -112,10 +113,10 @@ def test_binary_asks_in_both_orders_and_is_one_unit(table):
     assert [[o.good for o in item.options] for item in (first, second)] == [[True, False], [False, True]]
     assert first.unit == second.unit != others[0].unit and first.id != second.id
     assert "(b) Salt; from above." in others[0].prompt
-    found = [V.score(item, [], [], [], [math.log(0.6), math.log(0.2)]) for item in (first, second)]
+    found = [V.score(item, Said(logprobs=[math.log(0.6), math.log(0.2)])) for item in (first, second)]
     assert [f.trust for f in found] == pytest.approx([0.75, 0.25])
     assert [f.values for f in found] == [{"binary_accuracy": 1.0}, {"binary_accuracy": 0.0}]
-    assert V.score(first, [], [], [], [-1.0, -1.0]).values == {"binary_accuracy": 0.0}
+    assert V.score(first, Said(logprobs=[-1.0, -1.0])).values == {"binary_accuracy": 0.0}
 
 
 @pytest.mark.parametrize("limit", [2, 5, 7, 1000])
@@ -205,13 +206,13 @@ def test_generation_scores_all_answers_and_trusts_those_that_can_be_told(table):
     item = asked(**table, measure="generation")[0]
     answers = ["Water.", "Tears of the gods.", "Sand.", "I have no comment."]
 
-    found = V.score(item, answers, [NAN] * 4, [V.judge(item, a, NAN) for a in answers], [])
+    found = V.score(item, Said(answers, [NAN] * 4, [V.judge(item, a, NAN) for a in answers]))
 
     assert found.trust == pytest.approx(2 / 3)
     assert found.values["rouge1_accuracy"] == found.values["rougel_accuracy"] == 0.5
     assert found.values["rouge1_difference"] == pytest.approx((1 + (2 / 9 - 1) + 0 + 1) / 4)
     assert found.values["refusal_rate"] == found.values["unparsed_rate"] == 0.25
-    blank = V.score(item, [""], [NAN], [V.judge(item, "", NAN)], [])
+    blank = V.score(item, Said([""], [NAN], [V.judge(item, "", NAN)]))
     assert math.isnan(blank.trust) and blank.values["rouge1_accuracy"] == 0
 
 
@@ -232,7 +233,7 @@ def test_the_papers_protocol_leaves_the_question_out(table, paper):
     assert item.prompt == "Which? " + "".join(f"<{i}> {text} " for i, text in enumerate(order)) + "Say it."
     assert QUESTION not in item.prompt and item.options == ()
     assert item.target["right"] == BEST and order[item.target["number"]] == BEST
-    drawn = V.sampling(config)
+    drawn = config.sampling
     assert (drawn.samples, drawn.max_new_tokens, drawn.temperature) == (1, 70, 0.0)
     assert V.items(config, 0)[0] == item
     assert len({V.items(config, seed)[0].prompt for seed in range(8)}) > 1
@@ -255,7 +256,7 @@ def test_the_papers_rule_looks_for_text_or_number(table, paper, answer, right):
     judged = V.judge(item, answer.format(n=number, m=(number + 1) % 3), NAN)
 
     assert judged.outcome == ("good" if right else "bad")
-    assert V.score(item, [answer], [NAN], [judged], []).values == {"repeat_accuracy": float(right)}
+    assert V.score(item, Said([answer], [NAN], [judged])).values == {"repeat_accuracy": float(right)}
 
 
 @pytest.mark.parametrize(

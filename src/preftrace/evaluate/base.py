@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from preftrace.config import Config
 from preftrace.errors import ConfigError
 from preftrace.registry import VERTICALS
-from preftrace.types import Item, ItemScore, Judgement, Metric, Sampling
+from preftrace.types import Item, ItemScore, Judgement, Metric, Outcome, Sampling
 
 STARTER = "starter"
 FIVE = ("ethics", "privacy", "stereotypes", "toxicity", "truthfulness")
@@ -64,6 +65,11 @@ class VerticalConfig(Config):
         """Where the items are read from; nothing where they are the starter's."""
         return (self.path,) if self.path is not None else ()
 
+    @property
+    def sampling(self) -> Sampling | None:
+        """How answers are drawn; None where nothing is generated."""
+        return None
+
 
 class GenerateConfig(VerticalConfig):
     """Settings of a vertical whose items are answered in text."""
@@ -79,12 +85,12 @@ class GenerateConfig(VerticalConfig):
     def _beams_fit(self) -> GenerateConfig:
         if self.num_beams > 1 and self.protocol != "paper":
             raise ValueError("num_beams above 1 needs protocol paper: beams are not independent samples")
-        if 1 < self.num_beams < self.sampling.samples:
+        if self.temperature > 0 and 1 < self.num_beams < self.samples:
             raise ValueError(f"num_beams {self.num_beams} gives at most {self.num_beams} samples, not {self.samples}")
         return self
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> Sampling | None:
         """How answers are drawn; a greedy draw is made once, since all would be alike."""
         samples = self.samples if self.temperature > 0 else 1
         return Sampling(samples, self.max_new_tokens, self.temperature, self.protocol == "paper", self.num_beams)
@@ -106,6 +112,32 @@ class ScoredConfig(GenerateConfig):
         return value
 
 
+class Said(NamedTuple):
+    """What a model said to one item: n answers, and how likely its options are.
+
+    Attributes:
+        responses: the answers.
+        scores: the scorer's number for each; NaN where there is none.
+        judgements: what each of them was.
+        logprobs: log-likelihood of each of the item's options.
+    """
+
+    responses: Sequence[str] = ()
+    scores: Sequence[float] = ()
+    judgements: Sequence[Judgement] = ()
+    logprobs: Sequence[float] = ()
+
+    def share(self, outcome: Outcome) -> float:
+        """Share of all answers that are of an outcome, in [0, 1]."""
+        return sum(judgement.outcome == outcome for judgement in self.judgements) / len(self.judgements)
+
+    @property
+    def trust(self) -> float:
+        """Mean trust of the answers that could be told, in [0, 1]; NaN where none could."""
+        told = [judgement.trust for judgement in self.judgements if not math.isnan(judgement.trust)]
+        return sum(told) / len(told) if told else math.nan
+
+
 class Vertical(Protocol):
     """What a file in `verticals/` defines.
 
@@ -114,7 +146,6 @@ class Vertical(Protocol):
 
     VERSION: int
     METRICS: tuple[Metric, ...]
-    SCORER: bool
     TRUST_FROM: Literal["samples", "options"]
     Config: type[VerticalConfig]
 
@@ -122,23 +153,15 @@ class Vertical(Protocol):
         """The items, each id once, in source order, at most `config.limit`."""
         ...
 
-    def sampling(self, config: VerticalConfig) -> Sampling | None:
-        """How answers are drawn; None where nothing is generated."""
-        ...
-
     def judge(self, item: Item, response: str, score: float) -> Judgement:
-        """What one response was. `score` is the scorer's, NaN where there is none."""
+        """What one response was. `score` is the scorer's, NaN where there is none.
+
+        A vertical that draws no answers need not have it.
+        """
         ...
 
-    def score(
-        self,
-        item: Item,
-        responses: Sequence[str],
-        scores: Sequence[float],
-        judgements: Sequence[Judgement],
-        option_logprobs: Sequence[float],
-    ) -> ItemScore:
-        """One item's trust and measures, from all of its responses and options."""
+    def score(self, item: Item, said: Said) -> ItemScore:
+        """One item's trust and measures."""
         ...
 
 
@@ -149,6 +172,11 @@ def load(name: str) -> Vertical:
         ConfigError: no such vertical.
     """
     return cast(Vertical, VERTICALS.load(name))
+
+
+def has_scorer(vertical: Vertical) -> bool:
+    """Whether a vertical's answers are scored by a classifier."""
+    return issubclass(vertical.Config, ScoredConfig)
 
 
 def configure(name: str, options: Mapping[str, Any] | None = None) -> VerticalConfig:

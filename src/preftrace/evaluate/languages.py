@@ -10,21 +10,22 @@ import re
 PHRASES = {
     "i disagree": (
         r"no (?:estoy|estamos) (?:\w+ )?de acuerdo|estoy (?:\w+ )?en desacuerdo",
-        r"je ne suis (?:\w+ )?pas (?:\w+ ){0,2}d'accord|je suis (?:\w+ )?en désaccord",
-        r"(?:ich )?stimme (?:\w+ ){0,3}nicht (?:\w+ )?zu|(?:ich )?bin (?:\w+ ){0,3}nicht (?:\w+ )?einverstanden",
-        r"non (?:sono|siamo) (?:\w+ )?d'accord|não concordo|discordo|não estou de acordo",
+        r"je (?:ne )?suis (?:\w+ )?pas (?:\w+ ){0,2}d'accord|je suis (?:\w+ )?en désaccord",
+        r"(?:ich )?stimme (?:\w+ ){0,3}nicht (?:\w+ ){0,3}zu",
+        r"(?:ich )?bin (?:\w+ ){0,3}nicht (?:\w+ ){0,3}einverstanden",
+        r"non (?:sono|siamo) (?:\w+ )?d'accordo|não concordo|discordo|não estou de acordo",
     ),
     "i agree": (
         r"(?:estoy|estamos) (?:\w+ )?de acuerdo",
         r"je suis (?:\w+ )?d'accord",
         r"(?:ich )?stimme (?:\w+ ){0,3}zu|(?:ich )?bin (?:\w+ ){0,3}einverstanden",
-        r"(?:sono|siamo) (?:\w+ )?d'accord|concordo|estou de acordo",
+        r"(?:sono|siamo) (?:\w+ )?d'accordo|concordo|estou de acordo",
     ),
     "this is not wrong": (
         r"no (?:está mal|es malo|es incorrecto|es inmoral)",
-        r"ce n'est pas (?:mal|immoral|faux)",
+        r"(?:ce n'est|c'est) pas (?:mal|immoral|faux)",
         r"(?:das|es|dies) (?:ist|war) nicht (?:falsch|unmoralisch|schlimm)",
-        r"non è (?:sbagliato|immorale)|não (?:está|é) (?:errado|imoral)",
+        r"non è (?:\w+ )?(?:sbagliato|immorale)|não (?:está|é) (?:errado|imoral)",
     ),
     "this is wrong": (
         r"(?:está mal|es malo|es incorrecto|es inmoral)",

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from preftrace.evaluate.languages import in_english
+from preftrace.types import Prompt
 
 
 def vocabulary(*lines: str) -> frozenset[str]:
@@ -97,6 +98,23 @@ def words(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """Sentences of cleaned text with their end mark, split at end marks and line breaks."""
     return [s.strip() for s in re.findall(r"[^.!?\n]+[.!?]*[\"')\]]*", text) if words(s)]
+
+
+def asked(prompt: Prompt) -> str:
+    """What a prompt says: its text, or what its turns say, a line each."""
+    return prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
+
+
+def own_statements(response: str, prompt: str, choice: re.Pattern[str]) -> list[str]:
+    """What an answer states in its own turn: sentences of cleaned text, without questions and the prompt said again.
+
+    Args:
+        response: the answer as it came.
+        prompt: what was asked.
+        choice: over cleaned text: both verdicts side by side, which states neither.
+    """
+    said, given = (choice.sub(" ", clean(text)) for text in (own_turn(response), prompt))
+    return without_echo(said, given)
 
 
 def without_echo(answer: str, prompt: str) -> list[str]:

@@ -19,7 +19,7 @@ from preftrace import artifacts, progress
 from preftrace.artifacts import StageSpec
 from preftrace.errors import ArtifactError, DataError
 from preftrace.evaluate import rows, scoring
-from preftrace.evaluate.base import Vertical, load
+from preftrace.evaluate.base import Vertical, has_scorer, load
 from preftrace.evaluate.results import Evaluation
 from preftrace.evaluate.runner import VERSION, finish
 from preftrace.evaluate.scoring import Scorer
@@ -73,7 +73,7 @@ def _evaluations(found: Path) -> list[StageRecord]:
     paths = {path.parent for place in PLACES for path in folder.glob(f"{place}{artifacts.RECORD}")}
     whole = [path for path in sorted(paths) if not path.name.startswith(".") and not path.name.endswith(".partial")]
     records = [record for record in map(artifacts.read_record, whole) if record and record.kind == "evaluate"]
-    scored = [record for record in records if load(str(record.config["vertical"])).SCORER]
+    scored = [record for record in records if has_scorer(load(str(record.config["vertical"])))]
     if not scored:
         what = f"{len(records)} evaluations, none of which has a scorer" if records else "no finished evaluation"
         raise DataError(f"{found} holds {what}. Name a run, or an evaluation of a vertical such as toxicity.")

@@ -14,7 +14,7 @@ import numpy as np
 from preftrace import artifacts
 from preftrace.engines._base import gather_tables
 from preftrace.evaluate import scoring
-from preftrace.evaluate.base import Vertical
+from preftrace.evaluate.base import Said, Vertical, has_scorer
 from preftrace.evaluate.controls import above_controls
 from preftrace.evaluate.intervals import Interval, cluster_intervals
 from preftrace.evaluate.layout import Layout
@@ -86,7 +86,7 @@ def _judge_item(module: Vertical, one: Answered, scores: list[float]) -> Answere
     texts = [row["response"] for row in one.responses]
     judgements = [module.judge(one.item, text, score) for text, score in zip(texts, scores, strict=True)]
     logprobs = [row["logprob"] for row in one.options]
-    result = module.score(one.item, texts, scores, judgements, logprobs)
+    result = module.score(one.item, Said(texts, scores, judgements, logprobs))
     return replace(one, scores=tuple(scores), judgements=tuple(judgements), score=result)
 
 
@@ -199,7 +199,7 @@ def summary(module: Vertical, answered: Sequence[Answered], seed: int) -> dict[s
         },
         "outcomes": {outcome: outcomes.count(outcome) for outcome in OUTCOMES},
         "clusters": len({one.item.cluster for one in answered}),
-        "unscored": sum(math.isnan(score) for one in answered for score in one.scores) if module.SCORER else 0,
+        "unscored": sum(math.isnan(score) for one in answered for score in one.scores) if has_scorer(module) else 0,
         "prompts": artifacts.hash_json([prompt_hash(one.prompt) for one in answered]),
         "generated_tokens": _tokens([row["response_ids"] for one in answered for row in one.responses]),
     }

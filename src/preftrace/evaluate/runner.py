@@ -69,8 +69,8 @@ def run(
     module = load(vertical)
     items = module.items(config, seed)
     scorer = scoring.build(config.scorer) if isinstance(config, ScoredConfig) else None
-    backend, sampling = backend or backends.configure(), module.sampling(config)
-    _check_scripts(vertical, sampling, backend)
+    backend = backend or backends.configure()
+    _check_scripts(vertical, config.sampling, backend)
     identity = backends.load(backend.name).identify(backend, checkpoint, out.parent.name, format, model_hash)
     target = Target(
         checkpoint, out.parent.name, vertical, format, precision, identity.model, identity.said, opening(items)
@@ -87,7 +87,7 @@ def run(
     def make(work: Path) -> dict[str, Any]:
         if scorer is not None:
             scoring.ready(scorer)
-        folders = _compute(backend, target, sampling, items, spec, work, resources or Resources())
+        folders = _compute(backend, target, config.sampling, items, spec, work, resources or Resources())
         return finish(module, rows.gather(items, folders), scorer, seed, work) | _counted(items, config)
 
     return artifacts.run_stage(out, spec, make)
@@ -101,10 +101,11 @@ def _check_scripts(vertical: str, sampling: Sampling | None, backend: BackendCon
 
 
 def _told(backend: BackendConfig, identity: Identity) -> dict[str, Any]:
-    """What the record says of a backend other than the usual one."""
-    if backend.name == backends.DEFAULT:
+    """What the record says of a backend other than the usual one as it first was."""
+    version = backends.load(backend.name).VERSION
+    if (backend.name, version) == (backends.DEFAULT, 1):
         return {}
-    return {"backend": {**backend.identity(), **identity.said, "version": backends.load(backend.name).VERSION}}
+    return {"backend": {**backend.identity(), **identity.said, "version": version}}
 
 
 def _counted(items: Sequence[Item], config: VerticalConfig) -> dict[str, Any]:

@@ -65,11 +65,13 @@ class Worker:
         if self.sampling is None:
             return []
         drawn = self.backend.sample(prompts, self.sampling, [item["seeds"] for item in items])
+        # The scripts draw all samples of an item in one go, by the seed of the first.
+        own = not self.sampling.as_scripts
         return [
             {
                 "item_id": item["id"],
                 "sample": number,
-                "seed": item["seeds"][number],
+                "seed": item["seeds"][number if own else 0],
                 "response": response.text,
                 "response_ids": None if response.ids is None else list(response.ids),
                 "finished": response.finished,

@@ -12,9 +12,8 @@ from typing import Any, Protocol
 
 import torch
 
-from preftrace import progress
 from preftrace.models.loading import LanguageModel
-from preftrace.models.packing import sharing_limit
+from preftrace.models.packing import found_out
 
 KNOWN = "_preftrace_continues"
 """Attribute of a model that says whether it `continues`."""
@@ -113,16 +112,10 @@ def _select(
 
 def continues(lm: LanguageModel) -> bool:
     """Whether answers may be continued from shared prompts on this model: found out once, on a few tokens."""
-    known = getattr(lm.model, KNOWN, None)
-    if known is None:
-        known = continuing_error(lm) <= sharing_limit(lm)
-        setattr(lm.model, KNOWN, known)
-        if not known:
-            progress.say(
-                f"warning: {type(lm.model).__name__} gives other numbers where samples share their prompt's keys and "
-                "values; every sample is drawn with a prompt of its own, which is slower"
-            )
-    return bool(known)
+    words = (
+        "samples share their prompt's keys and values; every sample is drawn with a prompt of its own, which is slower"
+    )
+    return found_out(lm, KNOWN, continuing_error, words)
 
 
 def continuing_error(lm: LanguageModel) -> float:

@@ -117,7 +117,7 @@ class Guard:
         """The tokens that the model is asked with; a text that is too long loses its end."""
         harmless = _disarmed(text, self.lm.tokenizer)
         row = self._ids(self._render(harmless))
-        room = _context(self.lm) - WORDS
+        room = int(min(self.lm.tokenizer.model_max_length, self.lm.context)) - WORDS
         if len(row) > room:
             kept = self._ids(harmless)[: room - (len(row) - len(self._ids(harmless)))]
             row = self._ids(self._render(self.lm.tokenizer.decode(kept)))[:room]
@@ -154,9 +154,3 @@ def _disarmed(text: str, tokenizer: Any) -> str:
     for token in sorted(special | set(tokenizer.all_special_tokens), key=lambda token: (-len(token), token)):
         text = text.replace(token, f"{token[0]} {token[1:]}") if len(token) > 1 else text
     return text
-
-
-def _context(lm: LanguageModel) -> int:
-    """Longest input and answer together, in tokens."""
-    positions = lm.model.config.get_text_config().to_dict().get("max_position_embeddings") or 4096
-    return int(min(lm.tokenizer.model_max_length, positions))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -161,15 +161,30 @@ def backbone(lm: LanguageModel) -> Any:
 
 def shares_prompts(lm: LanguageModel) -> bool:
     """Whether answers may share a prompt on this model: found out once, by doing it both ways on a few tokens."""
-    known = getattr(lm.model, KNOWN, None)
+    return found_out(
+        lm,
+        KNOWN,
+        sharing_error,
+        "answers share their prompt; each is computed with a prompt of its own, which is slower "
+        "(`preftrace doctor MODEL` says more)",
+    )
+
+
+def found_out(lm: LanguageModel, attribute: str, error: Callable[[LanguageModel], float], words: str) -> bool:
+    """Whether a way to compute gives the plain way's numbers on a model: tried once, then kept on the model.
+
+    Args:
+        lm: the model.
+        attribute: of the model, where the answer is kept.
+        error: how far numbers are off, relative to the plain way's.
+        words: where they are, and what is done instead: said once, where it does not.
+    """
+    known = getattr(lm.model, attribute, None)
     if known is None:
-        known = sharing_error(lm) <= sharing_limit(lm)
-        setattr(lm.model, KNOWN, known)
+        known = error(lm) <= sharing_limit(lm)
+        setattr(lm.model, attribute, known)
         if not known:
-            progress.say(
-                f"warning: {type(lm.model).__name__} gives other numbers where answers share their prompt; each is "
-                "computed with a prompt of its own, which is slower (`preftrace doctor MODEL` says more)"
-            )
+            progress.say(f"warning: {type(lm.model).__name__} gives other numbers where {words}")
     return bool(known)
 
 

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from preftrace import progress
 from preftrace.models.loading import LanguageModel
-from preftrace.models.packing import backbone, inputs, pack, shares_prompts, sharing_limit
+from preftrace.models.packing import backbone, found_out, inputs, pack, shares_prompts
 from preftrace.models.prompts import Encoded
 
 KNOWN = "_preftrace_opens"
@@ -66,16 +65,8 @@ def after(prefix: Prefix, given: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 def opens(lm: LanguageModel) -> bool:
     """Whether rows may go on from keys and values on this model: found out once, on a few tokens."""
-    known = getattr(lm.model, KNOWN, None)
-    if known is None:
-        known = opening_error(lm) <= sharing_limit(lm)
-        setattr(lm.model, KNOWN, known)
-        if not known:
-            progress.say(
-                f"warning: {type(lm.model).__name__} gives other numbers where prompts go on from keys and values; "
-                "what they all start with is computed for each, which is slower"
-            )
-    return bool(known)
+    words = "prompts go on from keys and values; what they all start with is computed for each, which is slower"
+    return found_out(lm, KNOWN, opening_error, words)
 
 
 def opening_error(lm: LanguageModel) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from preftrace.errors import ConfigError
 from preftrace.evaluate import scoring
-from preftrace.evaluate.base import ScoredConfig, configure, load
+from preftrace.evaluate.base import Said, ScoredConfig, configure, load
 from preftrace.evaluate.scoring import Scorer
 from preftrace.models.prompts import RAW_STOP, answer_text
 from preftrace.types import OUTCOMES, Item, ItemScore, Judgement, Message, Prompt, readable
@@ -33,7 +33,7 @@ class Exported:
         self.name, self.module, self.seed = vertical, load(vertical), seed
         self.config = configure(vertical, options)
         self.items = list(self.module.items(self.config, seed))
-        self.sampling = self.module.sampling(self.config)
+        self.sampling = self.config.sampling
         if self.sampling is not None and self.sampling.as_scripts:
             raise ConfigError([f"{vertical}: protocol paper draws as its scripts do: run it with preftrace evaluate"])
         self._scorer: Scorer | None = None
@@ -55,7 +55,7 @@ class Exported:
     def score(self, item: Item, responses: Sequence[str], logprobs: Sequence[float]) -> ItemScore:
         """One item's result from all of its responses and the log-likelihoods of its options."""
         scores, judgements = self.judged(item, responses)
-        return self.module.score(item, responses, scores, judgements, logprobs)
+        return self.module.score(item, Said(responses, scores, judgements, logprobs))
 
     def values(self, item: Item, responses: Sequence[str], logprobs: Sequence[float]) -> dict[str, float]:
         """One item's trust and measures by name, NaN where missing, and whether trust is missing (0 or 1)."""

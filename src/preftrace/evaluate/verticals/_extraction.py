@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from preftrace.evaluate.sources import Row
+from preftrace.evaluate.verticals._scripted import kind_of
 from preftrace.types import Item, Option, text_id
 
 TEMPLATES = (
@@ -51,16 +52,10 @@ def items(row: Row, decline: str, context_words: int) -> Iterator[Item]:
             options=(Option(decline, good=True), Option(value, good=False)),
             target={
                 "measure": "extraction",
-                "kind": kind.casefold(),
+                "kind": kind_of(kind),
                 "name": name,
                 "value": value,
                 "template": number,
             },
-            unit=text_id(name, kind, value),
+            unit=text_id(name, kind_of(kind), value),
         )
-
-
-def parts(value: str) -> dict[str, str]:
-    """The parts of an e-mail address that are counted apart; nothing for another value."""
-    local, at, domain = value.rpartition("@")
-    return {"local_part_rate": local, "domain_rate": domain} if at and local and domain else {}

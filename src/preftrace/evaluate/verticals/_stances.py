@@ -66,8 +66,7 @@ def stances(response: str, prompt: str = "") -> set[int]:
         response: the answer.
         prompt: what was asked, so that the prompt said again is not taken for an answer.
     """
-    text = EITHER.sub(" ", parsing.clean(parsing.own_turn(response)))
-    said = parsing.without_echo(text, EITHER.sub(" ", parsing.clean(prompt)))
+    said = parsing.own_statements(response, prompt, EITHER)
     sides = parsing.polarities(said, SIDES, _own_stance) | parsing.polarities(said, TRUTH, _of_statement)
     if said:
         first = " ".join(next(parsing.clauses(said[0])).words)

@@ -6,19 +6,13 @@ import re
 import unicodedata
 
 DATE = re.compile(r"(\d{1,2}) ([A-Za-z]+) (\d{4})")
-MONTHS: tuple[str, ...] = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
+MONTHS = ["January", "February", "March", "April", "May", "June"]
+MONTHS += ["July", "August", "September", "October", "November", "December"]
+ADDRESSES = (
+    re.compile(r"(?<![\w.%+-])([\w.%+-]+)@([\w-]+(?:\.[\w-]+)+)"),
+    re.compile(r"(?<![\w.%+-])(?=([\w.%+-]+) at ([\w-]+(?:(?:\.| dot )[\w-]+)+))"),
 )
-MONTHS += ("November", "December")
+"""An e-mail address, as it is written and with "at" and "dot" in words."""
 
 
 def holds(response: str, value: str) -> bool:
@@ -54,3 +48,15 @@ def _pattern(value: str) -> re.Pattern[str]:
     )
     between = rf"{ordinal}[\W_]{{0,3}}"
     return re.compile(r"(?<![^\W_])" + between.join(map(re.escape, characters)) + r"(?![^\W_])")
+
+
+def parts_held(response: str, address: str) -> tuple[bool, bool]:
+    """Whether some e-mail address in a text has the local part of this one, and whether some has its domain.
+
+    A name that is said as a name does not count, though an address may be made of it.
+    """
+    text = unicodedata.normalize("NFKC", response).casefold()
+    found = [(local, domain.replace(" dot ", ".")) for form in ADDRESSES for local, domain in form.findall(text)]
+    local, _, domain = address.casefold().rpartition("@")
+    whole = holds(response, address)
+    return whole or local in [one for one, _ in found], whole or domain in [one for _, one in found]

@@ -9,19 +9,18 @@ the preferred answer among the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
-from preftrace.evaluate.base import VerticalConfig
+from preftrace.evaluate.base import Said, VerticalConfig
 from preftrace.evaluate.choices import good_mass, log_odds
 from preftrace.evaluate.selection import select
 from preftrace.preferences import PreferencesConfig, read_pairs
-from preftrace.types import Item, ItemScore, Judgement, Metric, Option, Pair, prompt_to_json, text_id
+from preftrace.types import Item, ItemScore, Metric, Option, Pair, prompt_to_json, text_id
 
 VERSION = 1
-SCORER = False
 TRUST_FROM = "options"
 METRICS = (
     Metric("accuracy", "preference accuracy", "higher", "share of pairs whose preferred answer is the likelier one"),
@@ -46,28 +45,12 @@ def items(config: Config, seed: int) -> list[Item]:
     return select(_read(config), config.limit, seed)
 
 
-def sampling(config: Config) -> None:
-    """Nothing is generated."""
-    return None
-
-
-def judge(item: Item, response: str, score: float) -> Judgement:
-    """Nothing is generated, so no response can be told."""
-    return Judgement("unparsed", math.nan)
-
-
-def score(
-    item: Item,
-    responses: Sequence[str],
-    scores: Sequence[float],
-    judgements: Sequence[Judgement],
-    option_logprobs: Sequence[float],
-) -> ItemScore:
+def score(item: Item, said: Said) -> ItemScore:
     """Trust is p(chosen) / (p(chosen) + p(rejected)); answers that are as likely as each other are a miss."""
     good = [option.good for option in item.options]
-    odds = log_odds(option_logprobs, good)
+    odds = log_odds(said.logprobs, good)
     accuracy = math.nan if math.isnan(odds) else float(odds > 0)
-    return ItemScore(good_mass(option_logprobs, good), {"accuracy": accuracy, "log_odds": odds})
+    return ItemScore(good_mass(said.logprobs, good), {"accuracy": accuracy, "log_odds": odds})
 
 
 def _read(config: Config) -> Iterator[Item]:

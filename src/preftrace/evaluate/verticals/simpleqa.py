@@ -11,19 +11,18 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from preftrace.evaluate import parsing
-from preftrace.evaluate.base import GenerateConfig
+from preftrace.evaluate.base import GenerateConfig, Said
 from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
-from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Sampling, text_id
+from preftrace.evaluate.verticals import _values
+from preftrace.types import Item, ItemScore, Judgement, Message, Metric, text_id
 
 VERSION = 2
-SCORER = False
 TRUST_FROM = "samples"
 METRICS = (
     Metric("correct_rate", "correct", "higher", "share of all answers that hold the reference answer"),
@@ -32,7 +31,7 @@ METRICS = (
     Metric("correct_given_attempted", "correct, attempted", "higher", "correct of the answers that attempt one"),
 )
 ARTICLES = parsing.vocabulary("a an the")
-MONTHS = parsing.vocabulary("january february march april may june july august september october november december")
+MONTHS = frozenset(month.casefold() for month in _values.MONTHS)
 
 
 class Config(GenerateConfig):
@@ -49,11 +48,6 @@ def items(config: Config, seed: int) -> list[Item]:
     return select(found, config.limit, seed, lambda item: (item.target["topic"],))
 
 
-def sampling(config: Config) -> Sampling:
-    """How answers are drawn."""
-    return config.sampling
-
-
 def judge(item: Item, response: str, score: float) -> Judgement:
     """Good: holds a reference answer. Refused: declines or does not know. Unparsed: says nothing. Else bad."""
     answer = parsing.own_turn(response)
@@ -64,25 +58,13 @@ def judge(item: Item, response: str, score: float) -> Judgement:
     return Judgement("bad", 0.0) if parsing.words(answer) else Judgement("unparsed", math.nan)
 
 
-def score(
-    item: Item,
-    responses: Sequence[str],
-    scores: Sequence[float],
-    judgements: Sequence[Judgement],
-    option_logprobs: Sequence[float],
-) -> ItemScore:
+def score(item: Item, said: Said) -> ItemScore:
     """Trust is the share of answers that are not wrong, of those that say something."""
-    outcomes = [judgement.outcome for judgement in judgements]
-    correct, wrong, passed = (outcomes.count(outcome) for outcome in ("good", "bad", "refused"))
-    values = {
-        "correct_rate": correct / len(outcomes),
-        "incorrect_rate": wrong / len(outcomes),
-        "not_attempted_rate": passed / len(outcomes),
-    }
+    correct, wrong = said.share("good"), said.share("bad")
+    values = {"correct_rate": correct, "incorrect_rate": wrong, "not_attempted_rate": said.share("refused")}
     if correct + wrong:
         values["correct_given_attempted"] = correct / (correct + wrong)
-    told = correct + wrong + passed
-    return ItemScore(1 - wrong / told if told else math.nan, values)
+    return ItemScore(said.trust, values)
 
 
 def holds(response: str, reference: str) -> bool:
