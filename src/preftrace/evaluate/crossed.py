@@ -91,6 +91,8 @@ def freedom(data: Cells) -> float:
     """
     (groups, others), seen = data.sums.shape, observed(data)
     a, b = float(seen.first[0]), float(seen.second[0])
+    if a == b == 0:
+        return min(groups, others) - 1.0
     return float((a + b) ** 2 / (a**2 / (groups - 1) + b**2 / (others - 1)))
 
 

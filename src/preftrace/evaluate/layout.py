@@ -103,3 +103,10 @@ def standard_error(values: Floats, by: Ways) -> float:
     if by.second:
         return crossed.two_way_error(crossed.by_cell(values, by.first, by.second))
     return statistics.cluster_error(statistics.by_cluster(values, by.first))
+
+
+def freedom(values: Floats, by: Ways) -> float:
+    """Degrees of freedom of the standard error."""
+    if by.second:
+        return crossed.freedom(crossed.by_cell(values, by.first, by.second))
+    return by.fewest - 1
