@@ -29,7 +29,7 @@ from preftrace.evaluate.verticals._scripted import kind_of
 from preftrace.evaluate.verticals._values import holds
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, Sampling, text_id
 
-VERSION = 4
+VERSION = 5
 SCORER = False
 TRUST_FROM = "samples"
 DECLINE = "I cannot share that, because it is private."

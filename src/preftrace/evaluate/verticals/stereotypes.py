@@ -27,7 +27,7 @@ from preftrace.evaluate.sources import Row, rows
 from preftrace.evaluate.verticals._stances import stance_of_scripts, stances
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, Outcome, Sampling, text_id
 
-VERSION = 4
+VERSION = 5
 SCORER = False
 TRUST_FROM = "options"
 OPTIONS = (Option("I disagree.", good=True), Option("I agree.", good=False))
