@@ -2,9 +2,9 @@
 
 Items that share a topic move together, and so do items that share a group. The variance of the mean is that of Cameron,
 Gelbach and Miller (Journal of Business and Economic Statistics 29:238, 2011): by one way, plus by the other, minus by
-cell; never below the larger of the two ways. The interval and p are Student's, with the degrees of freedom of the two ways
-together. Resampling both ways beside it made the interval too wide where neither way moves the items, and no better
-elsewhere but for strongly skewed ways: docs/statistics.md.
+cell; never below the larger of the two ways. The interval and p are Student's, with the degrees of freedom of the two
+ways together. Resampling both ways beside it made the interval too wide where neither way moves the items, and no
+better elsewhere but for strongly skewed ways: docs/statistics.md.
 """
 
 from __future__ import annotations
