@@ -264,3 +264,84 @@ def test_the_command_line_evaluates_a_served_model(served, tmp_path):
 def test_wrong_settings_are_said(given, words):
     with pytest.raises(ConfigError, match=words):
         backends.configure(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"extra": {"api_key": "sk-secret"}}, "api_key would be written into every result"),
+        ({"key_env": "sk-secret"}, "name of an environment variable"),
+        ({"base_url": "https://host/v1?api-version=1"}, "before any"),
+    ],
+)
+def test_no_setting_takes_a_key_or_repeats_one(given, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        backends.configure({"name": "openai", **given})
+    assert "sk-secret" not in str(caught.value)
+    backends.configure({"name": "openai", "extra": {"stop_token_ids": [1], "prompt_cache_key": "a", "max_tokens": 2}})
+
+
+def twisted(served, change):
+    """The server's answers after `change` was made to each."""
+    answer = served.answer
+
+    def changed(path, body):
+        status, whole = answer(path, body)
+        change(whole, whole.get("choices", [None])[0])
+        return status, whole
+
+    served.answer = changed
+
+
+NONSENSE = {
+    "a text where a message should be": lambda whole, choice: choice.update(message="Yes"),
+    "no reason to end": lambda whole, choice: choice.update(finish_reason=""),
+    "parts in place of a text": lambda whole, choice: choice.update(message={"content": [{"text": "Yes"}]}),
+}
+
+
+@pytest.mark.parametrize("change", NONSENSE.values(), ids=NONSENSE)
+def test_an_answer_that_is_never_whole_is_one_message(served, tmp_path, change):
+    twisted(served, change)
+    with pytest.raises(ModelError, match=r"an answer that lacks something .* after 2 tries"):
+        served_run(served, "toxicity", tmp_path / "t", format="chat", retries=1)
+
+
+@pytest.mark.parametrize("change", [lambda told: {"tokens": told}, lambda told: [told], lambda told: "none"])
+def test_log_probabilities_in_another_shape_are_one_message(served, tmp_path, change):
+    served.can = {"echo"}
+    twisted(served, lambda whole, choice: choice.update(logprobs=change(choice["logprobs"])))
+    with pytest.raises(ModelError, match=r"needs log-likelihoods|lacks something"):
+        served_run(served, "truthfulness", tmp_path / "t", retries=0)
+
+
+@pytest.mark.parametrize("value", [5.0, float("-inf"), float("nan"), "-1.5", True])
+def test_what_is_no_log_probability_is_missing_and_never_a_number(served, tmp_path, value):
+    served.can = {"echo"}
+
+    def change(whole, choice):
+        if choice["logprobs"]:
+            choice["logprobs"]["token_logprobs"] = [value] * len(choice["logprobs"]["tokens"])
+
+    twisted(served, change)
+    record = served_run(served, "truthfulness", tmp_path / "t")
+    assert Evaluation(record).options().logprob.isna().all() and record.summary["trust"]["missing"] == 4
+
+
+def test_odd_tokens_and_halves_of_characters_are_no_reason_to_fail(served, tmp_path):
+    twisted(served, lambda whole, choice: choice.update(token_ids=["a", 2**40], text="half \ud800 of it"))
+    record = served_run(served, "toxicity", tmp_path / "t")
+    frame = Evaluation(record).frame()
+    assert set(frame.response) == {"half \ufffd of it"} and frame.response_ids.isna().all()
+
+
+def test_another_tokenizer_is_another_identity(served, tiny_folder, tmp_path):
+    import shutil
+
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(tiny_folder, folder)
+    first = served_run(served, "toxicity", tmp_path / "t", tokenizer=str(folder))
+    assert served_run(served, "toxicity", tmp_path / "t", tokenizer=str(folder)) == first
+
+    (folder / "extra.json").write_text("{}")
+    assert served_run(served, "toxicity", tmp_path / "t", tokenizer=str(folder)).identity != first.identity

@@ -235,3 +235,47 @@ def test_answers_drawn_in_another_way_cannot_be_compared(tmp_path):
         folders[stage] = {"toxicity": out}
     with pytest.raises(DataError, match="samples 3 and 5"):
         compare.compare(folders)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ({"vertical_version": 1}, {"vertical_version": 2}, "judged by different versions"),
+        (
+            {"vertical_version": 1},
+            {"vertical_version": 1, "judged_by_versions": [1, 2]},
+            "judged by different versions",
+        ),
+        ({"options": {"protocol": "paper"}}, {"options": {"protocol": "corrected"}}, "protocol paper and corrected"),
+        ({"options": {"num_beams": 4}}, {"options": {"num_beams": 1}}, "num_beams 4 and 1"),
+    ],
+)
+def test_evaluations_that_were_judged_otherwise_cannot_be_compared(tmp_path, one, other, message):
+    found = study(tmp_path, {"a": {"v": [0.1, 0.4]}, "b": {"v": [0.2, 0.3]}})
+    for stage, config in (("a", one), ("b", other)):
+        record = artifacts.read_json(found[stage]["v"] / "record.json")
+        artifacts.write_json(found[stage]["v"] / "record.json", {**record, "config": config})
+    with pytest.raises(DataError, match=message):
+        compare.compare(found)
+
+
+def test_the_detectable_effect_of_crossed_items_has_the_degrees_of_freedom_of_the_interval(tmp_path):
+    """6 rows move the items and 40 columns do not: 5 degrees of freedom and more, not always 5."""
+    from preftrace.evaluate import crossed
+
+    rng = np.random.default_rng(0)
+    change = (rng.normal(0, 0.1, (6, 1)) + rng.normal(0, 0.3, (6, 40))).ravel()
+    ways = [[f"r{i}" for i in range(6) for _ in range(40)], [f"c{j}" for _ in range(6) for j in range(40)]]
+    found = {}
+    for stage, values in (("a", np.zeros(240)), ("b", change)):
+        folder = tmp_path / stage / "v"
+        write_evaluation(folder, {f"i{k}": (ways[0][k], "say", float(v), {}) for k, v in enumerate(values)})
+        table = artifacts.read_table(folder / "items.parquet")
+        artifacts.write_table(folder / "items.parquet", table.append_column("crossed", [ways[1]]))
+        found[stage] = {"v": folder}
+    (row,) = compare.compare(found, QUICK)
+
+    data = crossed.by_cell(change, *ways)
+    part = statistics.Part(crossed.two_way_error(data), crossed.freedom(data))
+    assert 5 < part.freedom < 44 and row.test == "two-way"
+    assert row.mde == pytest.approx(statistics.minimum_detectable([part], 0.05, 0.8))

@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,9 +11,9 @@ from typer.testing import CliRunner
 
 from preftrace.cli.app import app
 from preftrace.errors import ArtifactError, ConfigError
-from preftrace.evaluate import Evaluation, configure, load, run
+from preftrace.evaluate import Evaluation, configure, load, logs, run
 from preftrace.evaluate.backends import hf
-from preftrace.evaluate.exports.exported import Exported, known_mean
+from preftrace.evaluate.exports.exported import Exported, mean_of
 from preftrace.evaluate.exports.folder import HERE, lm_eval_folder
 from preftrace.registry import VERTICALS
 from preftrace.types import Checkpoint
@@ -44,6 +46,19 @@ def ours(tiny_folder, vertical, out, format):
         }
         for row in view.items().to_dict("records")
     }
+
+
+def summed(tiny_folder, vertical, out, format):
+    """Trust and measures over all items, as preftrace has them, but for those above controls."""
+    config = configure(vertical, settings(vertical))
+    record = run(Checkpoint(str(tiny_folder)), vertical, config, out, format=format)
+    above = {metric.name for metric in load(vertical).METRICS if metric.above}
+    found = {"trust": record.summary["trust"], **record.summary["metrics"]}
+    return {n: math.nan if m["value"] is None else m["value"] for n, m in found.items() if n not in above}
+
+
+def total(score):
+    return score.metrics["preftrace/mean"].value
 
 
 def same(found, expected):
@@ -101,8 +116,8 @@ def test_lm_eval_asks_and_scores_as_preftrace_does(harness, tiny_folder, tmp_pat
             "logprobs": options,
         }
     same(found, expected)
-    trust = known_mean([mine["values"]["trust"] for mine in expected.values()])
-    assert totals["trust,none"] == pytest.approx(trust, abs=1e-3)
+    for name, value in summed(tiny_folder, vertical, tmp_path / vertical, format).items():
+        assert totals.get(f"{name},none", math.nan) == pytest.approx(value, abs=1e-3, nan_ok=True), name
     assert totals["missing,none"] == sum(math.isnan(m["values"]["trust"]) for m in expected.values()) / 4
 
 
@@ -165,9 +180,8 @@ def test_inspect_asks_and_scores_as_preftrace_does(tiny_folder, tmp_path, monkey
     totals = {score.name: score for score in log.results.scores}
     trust = [mine["values"]["trust"] for mine in expected.values()]
     assert totals["trust"].unscored_samples == sum(map(math.isnan, trust))
-    assert all(map(math.isnan, trust)) or totals["trust"].metrics["mean"].value == pytest.approx(
-        known_mean(trust), abs=1e-3
-    )
+    for name, value in summed(tiny_folder, vertical, tmp_path / vertical, format).items():
+        assert total(totals[name]) == pytest.approx(value, abs=1e-3, nan_ok=True), name
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -184,7 +198,7 @@ def test_another_provider_answers_and_what_it_cannot_tell_is_missing_or_refused(
     assert log.status == "success", log.error
     totals = {score.name: score for score in log.results.scores}
     assert totals["trust"].unscored_samples == 4
-    assert totals["false_negative_rate"].metrics["mean"].value == 0
+    assert total(totals["false_negative_rate"]) == 0
     assert totals["false_negative_rate"].scored_samples == 2, "two of the four acts are wrong"
 
     drawn = inspected("toxicity", mock(), tmp_path / "logs", {"limit": 2, "samples": 3, "max_new_tokens": 4})
@@ -225,3 +239,75 @@ def test_wrong_settings_of_an_export_are_said(tmp_path):
     strings.write_text(json.dumps({"toxicity": {"benign": "{sentence}"}}))
     with pytest.raises(ConfigError, match=r"toxicity: protocol paper .* preftrace evaluate"):
         Exported("toxicity", {"protocol": "paper", "prompts": str(strings)})
+
+
+def test_a_mean_over_items_is_by_weight_and_takes_a_unit_for_one_item():
+    assert mean_of([1, 0, 0], [1, 1, 1], ["u", "u", ""]) == pytest.approx(0.25)
+    assert mean_of([1, 0, math.nan], [3, 1, 9], ["", "", ""]) == pytest.approx(0.75)
+    assert math.isnan(mean_of([math.nan], [1], [""])) and math.isnan(mean_of([], [], []))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_totals_of_units_of_unequal_size_are_those_of_preftrace(harness, tiny_folder, tmp_path, monkeypatch):
+    """One act is asked in three ways and another in one: each counts once, by all three routes."""
+    module, asked = load("ethics"), load("ethics").items
+
+    def items(config, seed):
+        found = asked(config, seed)
+        return [replace(item, unit="u" if place < 3 else "") for place, item in enumerate(found)]
+
+    monkeypatch.setattr(module, "items", items)
+    expected = summed(tiny_folder, "ethics", tmp_path / "ethics", "raw")
+    plain = ours(tiny_folder, "ethics", tmp_path / "ethics", "raw")
+    assert expected["trust"] != pytest.approx(sum(each["values"]["trust"] for each in plain.values()) / 4, abs=1e-6)
+
+    _, totals = harness("ethics")
+    assert totals["trust,none"] == pytest.approx(expected["trust"], abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_requests_are_not_taken_from_the_cache_of_other_settings(harness, monkeypatch, tmp_path):
+    """lm-eval keeps requests by a task's name alone; other items or draws would be given those."""
+    from lm_eval.caching import cache
+
+    monkeypatch.setattr(cache, "PATH", str(tmp_path))
+    for limit in (2, 3):
+        monkeypatch.setattr("test_exports.settings", lambda vertical, n=limit: {"limit": n, **GREEDY})
+        samples, _ = harness("toxicity", cache_requests=True)
+        assert [s["arguments"][0][0] for s in samples] == [s["doc"]["prompt"] for s in samples] and len(
+            samples
+        ) == limit
+
+
+def test_what_lm_eval_gathers_from_other_processes_keeps_its_weight_and_unit():
+    pytest.importorskip("lm_eval")
+    import pickle
+
+    from preftrace.evaluate.exports.lm_eval_task import Weighed
+
+    again = pickle.loads(pickle.dumps(Weighed(0.25, 3.0, "u")))
+    assert (again, again.weight, again.unit, json.dumps(again)) == (0.25, 3.0, "u", "0.25")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_logs_of_inspect_are_compared_as_our_own_evaluations_are(tiny_folder, tmp_path):
+    """Clusters, units and directions are those of the vertical, and an answer is scored once."""
+    pytest.importorskip("inspect_ai")
+    from inspect_ai.model import get_model
+
+    from preftrace.evaluate import scoring
+
+    counts = []
+    whole = scoring.score_all
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "score_all", lambda *asked: counts.append(asked) or whole(*asked))
+        model = get_model(f"preftrace/{tiny_folder}", memoize=False)
+        log = inspected("toxicity", model, tmp_path / "logs")
+    assert len(counts) == len(log.samples) == 4
+
+    read = logs.read(Path(log.location.removeprefix("file://")))
+    items = {item.id: item for item in Exported("toxicity", settings("toxicity")).items}
+    rows = read.items.to_pylist()
+    assert {row["item_id"]: row["cluster"] for row in rows} == {name: item.cluster for name, item in items.items()}
+    metrics = {name: said["better"] for name, said in read.record.summary["metrics"].items()}
+    assert metrics["judged/trust"] == "higher" and metrics["judged/expected_max_toxicity"] == "lower"

@@ -119,6 +119,62 @@ def test_two_logs_of_one_task_are_not_guessed_between(lm_eval, tmp_path):
         compare.find_evaluations(tmp_path / "a")
 
 
+def test_what_predict_only_writes_is_no_score(lm_eval):
+    with pytest.raises(DataError, match="no sample with a score"):
+        logs.read(lm_eval("a", [{"doc_hash": "h", "metrics": ["bypass"], "bypass": 999}]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[" * 100_000, "line 1: not JSON"), ('{"doc_hash": "h", "metrics": ["m"], "m": 1' + "0" * 400 + "}", None)],
+    ids=["endless depth", "a number beyond floats"],
+)
+def test_absurd_samples_are_one_message_or_missing(tmp_path, text, message):
+    path = tmp_path / "samples_x.jsonl"
+    path.write_text(text)
+    if message:
+        with pytest.raises(DataError, match=message):
+            logs.read(path)
+    else:
+        assert math.isnan(logs.read(path).items.column("m")[0].as_py())
+
+
+def test_logs_with_other_measures_are_not_compared_in_silence(lm_eval):
+    found = {s: compare.find_evaluations(lm_eval(s, rows_of([1.0, 0.0]))) for s in "a"}
+    filtered = [row for name in ("x", "y") for row in rows_of([1.0, 0.0], filter=name)]
+    found["b"] = compare.find_evaluations(lm_eval("b", filtered))
+    with pytest.raises(DataError, match="has no acc, which the comparison is about"):
+        compare.compare(found)
+
+
+def test_directions_come_from_the_results_and_must_agree(lm_eval, tmp_path):
+    found = {s: compare.find_evaluations(lm_eval(s, rows_of([0.0] * 9), {"acc": False})) for s in "a"}
+    found["b"] = compare.find_evaluations(lm_eval("b", rows_of([1.0] * 9)))
+    with pytest.raises(DataError, match="do not agree on which direction of acc"):
+        compare.compare(found)
+
+    first = compare.compare_stage({"a": found["b"], "b": found["b"]}, tmp_path / "out", QUICK)
+    lm_eval("b", rows_of([1.0] * 9), {"acc": False})
+    again = compare.compare_stage({"a": found["b"], "b": found["b"]}, tmp_path / "out", QUICK)
+    assert again.identity != first.identity, "the file beside the log says something else now"
+    (row,) = compare.compare({"a": compare.find_evaluations(lm_eval("a", rows_of([0.0] * 9))), "b": found["b"]}, QUICK)
+    assert (row.better, row.verdict) == ("lower", "worse")
+
+
+def test_our_own_tasks_say_which_items_move_together(lm_eval):
+    def rows(*values):
+        labels = [{"cluster": f"c{i // 3}", "crossed": f"k{i % 3}", "unit": ""} for i in range(9)]
+        return [
+            {**row, "doc": {"preftrace": own}, "metrics": ["trust"], "trust": v}
+            for row, own, v in zip(rows_of(values), labels, values, strict=True)
+        ]
+
+    sides = {"a": (0.1, 0.2, 0.3) * 3, "b": (0.2, 0.4, 0.35, 0.3, 0.2, 0.6, 0.5, 0.1, 0.3)}
+    found = {s: compare.find_evaluations(lm_eval(s, rows(*v), task="preftrace_x")) for s, v in sides.items()}
+    (row,) = compare.compare(found, QUICK)
+    assert (row.test, row.n_clusters, row.n_crossed) == ("two-way", 3, 3)
+
+
 def sample(name, value, epoch=1, text="Q?"):
     scores = {"match": {"value": value, "answer": "x"}} if value is not None else None
     return {"id": name, "epoch": epoch, "input": text, "target": "x", "scores": scores}
@@ -193,6 +249,41 @@ def test_an_unfinished_or_broken_log_of_inspect_is_one_clear_message(tmp_path):
     torn.write_bytes(data)
     with pytest.raises(DataError, match="copied whole"):
         logs.read(torn)
+
+
+@pytest.mark.parametrize("scores", [[1, 2], "C", {"match": "C"}, {"match": [1]}])
+def test_scores_in_another_shape_are_missing(tmp_path, scores):
+    odd = {**sample("b", "C"), "scores": scores}
+    log = logs.read(eval_file(tmp_path / "x.eval", [sample("a", "C"), odd], {**HEADER, "eval": {"config": ["odd"]}}))
+    values = log.items.column("match").to_pylist()
+    assert values[0] == 1 and math.isnan(values[1])
+
+
+def test_a_folder_that_is_called_as_a_log_is_none(tmp_path):
+    for name in ("odd.eval", "odd.json", "samples_odd.jsonl"):
+        (tmp_path / name).mkdir()
+    eval_file(tmp_path / "x.eval", [sample("a", "C")])
+    assert list(logs.find(tmp_path)) == ["tiny"]
+
+
+def test_our_own_tasks_in_inspect_say_directions_clusters_and_settings(tmp_path):
+    def write(name, values, **settings):
+        own = {"higher_is_better": {"trust": True, "leak_rate": False}, "settings": settings}
+        header = {**HEADER, "eval": {"task": "preftrace/privacy", "metadata": own, "task_version": 2}}
+        samples = [
+            {**sample(i, {"trust": 1 - v, "leak_rate": v}), "metadata": {"preftrace": {"cluster": f"c{i // 2}"}}}
+            for i, v in enumerate(values)
+        ]
+        return compare.find_evaluations(eval_file(tmp_path / f"{name}.eval", samples, header))
+
+    found = {"a": write("a", [0.0] * 40, samples=2), "b": write("b", [0.5, 1.0] * 20, samples=2)}
+    rows = compare.compare(found, QUICK)
+    assert [(r.measure, r.verdict, r.n_clusters) for r in rows] == [
+        ("match/trust", "worse", 20),
+        ("match/leak_rate", "worse", 20),
+    ]
+    with pytest.raises(DataError, match="samples 2 and 5"):
+        compare.compare({"a": found["a"], "b": write("c", [0.0] * 40, samples=5)})
 
 
 def test_a_folder_of_neither_says_what_could_be_named(tmp_path):

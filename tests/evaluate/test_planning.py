@@ -130,3 +130,8 @@ def test_the_command_says_it_in_words_and_in_json(evaluated):
     (found,) = json.loads(invoke("--json").stdout).values()
     assert found["plan"]["items"] == plan_for(PlanConfig()).items
     assert isinstance(invoke("only-one").exception, ConfigError)
+
+
+def test_one_evaluation_alone_is_not_passed_over(tmp_path):
+    with pytest.raises(ConfigError, match="two evaluations"):
+        plan(tmp_path)

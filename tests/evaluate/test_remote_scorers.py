@@ -11,6 +11,7 @@ from tests.evaluate.endpoint import Half, hasty, moderation, perspective, servin
 from preftrace import progress
 from preftrace.errors import ConfigError, ModelError
 from preftrace.evaluate import remote, scoring
+from preftrace.evaluate.client import SHOWN, Client
 
 __all__ = ["hasty"]
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -355,3 +356,80 @@ def test_google_takes_its_key_in_a_header_of_its_own(monkeypatch):
     )
     assert google.score(["x"]) == other.score(["x"]) == [0.5]
     assert (google.endpoint.header, other.endpoint.header) == ("X-Goog-Api-Key", "")
+
+
+def test_a_redirection_is_refused_and_takes_no_key_elsewhere(monkeypatch):
+    monkeypatch.setenv("PREFTRACE_HTTP_KEY", SECRET)
+    elsewhere = []
+    with serving(lambda *asked: elsewhere.append(asked) or (200, {}, perspective(0.5))) as other:
+        away = {"Location": f"{other}/x"}
+        with (
+            serving(lambda *_: (307, away, b"")) as url,
+            pytest.raises(ModelError, match="307: it sends elsewhere: name that address"),
+        ):
+            http(url).score(["a", "b"])
+    assert not elsewhere
+
+
+def test_a_netrc_file_takes_no_part(tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password of-another-service\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("PREFTRACE_HTTP_KEY", SECRET)
+    sent = []
+    with serving(lambda path, body, headers: sent.append(headers["Authorization"]) or (200, {}, b"{}")) as url:
+        http(url).score(["a"])
+    assert sent == [f"Bearer {SECRET}"]
+
+
+@pytest.mark.parametrize("key", ["sk-\u2026cut", "sk-one\nsk-two", "clé"])
+def test_a_key_that_no_header_can_carry_is_one_message_without_it(monkeypatch, key):
+    monkeypatch.setenv("PREFTRACE_HTTP_KEY", key)
+    with pytest.raises(ModelError, match=r"the key for http://127.* Copy it anew") as caught:
+        http("http://127.0.0.1:9").score(["a"])
+    assert key not in str(caught.value) and "sk-" not in str(caught.value)
+
+
+def test_not_even_a_part_of_a_key_is_shown_where_a_long_message_is_cut():
+    with serving(lambda *_: (400, {}, b"x" * (SHOWN - 8) + SECRET.encode())) as url:
+        client = Client(url, SECRET, retries=0)
+        with pytest.raises(ModelError) as caught:
+            client.post("a", {}, lambda answer: answer)
+    assert SECRET[:6] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["subscription-key", "X-Api-Key", "access_token", "accessToken", "sig", "client_secret", "key"]
+)
+def test_a_key_in_a_url_is_known_by_many_names(name):
+    with pytest.raises(ConfigError, match="holds a key") as caught:
+        http(f"https://host/x?a=1&{name}=", path=SECRET)
+    assert SECRET not in str(caught.value)
+    assert http("https://host", path="/x?keywords=monkey").url
+
+
+def test_a_base_url_that_paths_cannot_be_put_after_is_refused():
+    with pytest.raises(ConfigError, match="before any"):
+        scoring.build("openai-moderation:@https://host/v1?version=2")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (503, {"Retry-After": "9" * 5000}, b""),
+        (200, {}, b"[" * 100_000),
+    ],
+    ids=["endless wait", "endless depth"],
+)
+def test_absurd_answers_are_asked_for_again_and_then_missing(monkeypatch, answer):
+    monkeypatch.setattr("preftrace.evaluate.client.LONGEST_WAIT", 0.01)
+    asked = []
+    with serving(lambda *_: asked.append(1) or answer) as url:
+        assert math.isnan(http(url).score(["a"])[0])
+    assert len(asked) == remote.RETRIES + 1
+
+
+def test_the_name_of_the_model_that_answered_can_be_written(tmp_path):
+    with serving(lambda *_: (200, {}, moderation({"hate": 0.5}, model="m\ud800"))) as url:
+        scorer = scoring.build(f"openai-moderation:@{url}")
+        assert scoring.score_all(scorer, ["a"], tmp_path) == [0.5]
+    assert scoring.described(scorer, tmp_path)["versions"] == ["m\ufffd"]

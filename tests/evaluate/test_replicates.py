@@ -32,3 +32,13 @@ def test_seeds_that_only_one_side_has_are_named(runs):
         find_replicates(Path("s*/sft"), Path("s*/dpo"))
     with pytest.raises(DataError, match="matches no file"):
         find_replicates(Path("r*/sft"), Path("s*/dpo"))
+
+
+def test_a_star_may_stand_for_nothing(tmp_path, monkeypatch):
+    """The run without a number is one of the seeds, not the only one."""
+    for place in ("dpo", "dpo2", "sft", "sft3", "base"):
+        (tmp_path / place).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert pairs("base", "dpo*") == [("base", "dpo"), ("base", "dpo2")]
+    with pytest.raises(DataError, match="only one of the two has 2, 3"):
+        find_replicates(Path("sft*"), Path("dpo*"))

@@ -29,12 +29,9 @@ def plan(
 ) -> None:
     """Plan a comparison: the items it takes to find an effect, from assumptions or from two evaluations (A B)."""
     from preftrace.cli.compare import _plain
-    from preftrace.errors import ConfigError
     from preftrace.evaluate.planning import plan as planned
     from preftrace.progress import clean
 
-    if (a is None) != (b is None):
-        raise ConfigError(["name two evaluations to measure on, before and after, or none"])
     options: dict[str, Any] = {"effect": effect, "items": items, "sd": sd, "discordance": discordance}
     options |= {"cluster_size": cluster_size, "correlation": correlation, "seed_sd": seed_sd}
     found = planned(a, b, **options, tests=tests, alpha=alpha, power=power)

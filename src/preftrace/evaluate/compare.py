@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 TABLE = "comparisons.parquet"
 Found = Mapping[str, Mapping[str, Evaluation]]
 """stage -> vertical -> evaluation."""

@@ -5,7 +5,7 @@
   G - 1 degrees of freedom. It stays within [0, 1] and is wider towards the middle, as a rate's uncertainty is.
 - All values 0, or all 1: the exact binomial bound for that many clusters (Clopper and Pearson 1934), so that 0 of 30 is
   not shown as certainly 0.
-- Other measures (log-odds): the studentised cluster bootstrap of `statistics`, two-way where items are crossed.
+- Other measures (log-odds): the studentised cluster bootstrap of `statistics`, Student's t where items are crossed.
 
 The percentile bootstrap held the truth in 80 to 90% of cases with 6 to 10 clusters; docs/statistics.md
 says what these hold.

@@ -91,10 +91,10 @@ def ways(layout: Layout) -> Ways:
 
 
 def estimate(values: Floats, by: Ways, generator: np.random.Generator, resamples: int, level: float) -> Estimate:
-    """Mean of (n,) values with its interval and p by the bootstrap that fits the ways."""
+    """Mean of (n,) values with its interval and p: by Student's t two ways, by the bootstrap one way."""
     if by.second:
         data = crossed.by_cell(values, by.first, by.second)
-        return crossed.pigeonhole_bootstrap(data, generator, resamples, level)
+        return crossed.two_way_test(data, level)
     return statistics.cluster_bootstrap(statistics.by_cluster(values, by.first), generator, resamples, level)
 
 
@@ -103,3 +103,10 @@ def standard_error(values: Floats, by: Ways) -> float:
     if by.second:
         return crossed.two_way_error(crossed.by_cell(values, by.first, by.second))
     return statistics.cluster_error(statistics.by_cluster(values, by.first))
+
+
+def freedom(values: Floats, by: Ways) -> float:
+    """Degrees of freedom of the standard error."""
+    if by.second:
+        return crossed.freedom(crossed.by_cell(values, by.first, by.second))
+    return by.fewest - 1

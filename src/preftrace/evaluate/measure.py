@@ -12,7 +12,7 @@ import numpy as np
 from preftrace.errors import DataError
 from preftrace.evaluate import rates, seeds, statistics
 from preftrace.evaluate.comparison import TRUST, CompareConfig, Comparison
-from preftrace.evaluate.layout import Ways, concatenate, estimate, ways
+from preftrace.evaluate.layout import Ways, concatenate, estimate, freedom, ways
 from preftrace.evaluate.pairing import Evaluation, Paired, join, paired
 from preftrace.evaluate.statistics import Estimate, Floats, Part
 
@@ -58,9 +58,7 @@ def cells(place: Place, replicates: Sequence[tuple[Evaluation, Evaluation]], con
         seeds.check_distinct([(left.record, right.record) for left, right in replicates])
     evaluations = [evaluation for pair in replicates for evaluation in pair]
     claim = str(evaluations[0].record.summary.get("claim", TRUST))
-    measures: dict[str, Literal["higher", "lower"]] = {claim: "higher"}
-    for evaluation in evaluations:
-        measures |= {name: metric["better"] for name, metric in evaluation.record.summary["metrics"].items()}
+    measures = _measures(claim, evaluations, wheres[0])
     found = []
     for measure, better in measures.items():
         if any(measure not in e.items.column_names for e in evaluations):
@@ -72,6 +70,21 @@ def cells(place: Place, replicates: Sequence[tuple[Evaluation, Evaluation]], con
         if all(len(one.a) for one in values):
             found.append(_cell(_Key(*place, measure, better), values, measure == claim, config))
     return found
+
+
+def _measures(claim: str, evaluations: Sequence[Evaluation], where: str) -> dict[str, Literal["higher", "lower"]]:
+    """The claim, then the other measures, with their better direction."""
+    lacking = [e.record.folder for e in evaluations if claim not in e.items.column_names]
+    if lacking:
+        raise DataError(f"{where}: {lacking[0]} has no {claim}, which the comparison is about. Measure both alike.")
+    found: dict[str, Literal["higher", "lower"]] = {}
+    for name, metric in [pair for e in evaluations for pair in e.record.summary["metrics"].items()]:
+        if found.setdefault(name, metric["better"]) != metric["better"]:
+            raise DataError(
+                f"{where} do not agree on which direction of {name} is better. Keep the results_*.json of lm-eval "
+                "beside both logs."
+            )
+    return {claim: found.pop(claim, "higher"), **found}
 
 
 def _where(place: Place, left: Evaluation, right: Evaluation) -> str:
@@ -139,7 +152,7 @@ def _within(values: Paired, by: Ways, bounded: bool, generator: np.random.Genera
         found = _Found(exact, "mcnemar", (Part(exact.error, groups - 1),))
     else:
         drawn = estimate(change, by, generator, config.resamples, config.level)
-        found = _Found(drawn, "two-way" if by.second else "bootstrap", (Part(drawn.error, groups - 1),))
+        found = _Found(drawn, "two-way" if by.second else "bootstrap", (Part(drawn.error, freedom(change, by)),))
     if bounded and not np.any(change) and groups > 1:
         bound = statistics.no_change_bound(groups, config.level)
         return found._replace(estimate=found.estimate._replace(low=-bound, high=bound))

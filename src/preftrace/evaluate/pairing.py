@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Evaluations = Mapping[str, Mapping[str, Path]]
 """stage -> vertical -> folder of the finished evaluation; the stages' order says which is before and which after."""
+ALIKE = ("protocol", "samples", "max_new_tokens", "temperature", "num_beams")
+"""Settings that two evaluations must share."""
 
 
 class Evaluation(NamedTuple):
@@ -113,8 +115,14 @@ def join(left: Evaluation, right: Evaluation, where: str) -> Joined:
     scorers = [e.record.summary.get("scorer") for e in (left, right)]
     if scorers[0] != scorers[1]:
         raise DataError(f"{where} were scored by {scorers[0]} and by {scorers[1]}. Score both with the same scorer.")
+    versions = [_judged_by(e.record) for e in (left, right)]
+    if versions[0] != versions[1]:
+        raise DataError(
+            f"{where} were judged by different versions of preftrace's code ({versions[0]} and {versions[1]}). "
+            "Evaluate both with the same one."
+        )
     options = [e.record.config.get("options", {}) for e in (left, right)]
-    for name in ("samples", "max_new_tokens", "temperature"):
+    for name in ALIKE:
         if options[0].get(name) != options[1].get(name):
             values = f"{name} {options[0].get(name)} and {options[1].get(name)}"
             raise DataError(f"{where} were answered with {values}. Evaluate both with the same settings.")
@@ -130,6 +138,14 @@ def join(left: Evaluation, right: Evaluation, where: str) -> Joined:
     index = np.array(shared, dtype=np.int64)
     alone = len(set(ids[0]) | set(ids[1])) - len(shared)
     return Joined(index[:, 0], index[:, 1], read_layout(left.items).take(index[:, 0].tolist()), alone)
+
+
+def _judged_by(record: StageRecord) -> list[Any]:
+    """VERSION of the runner and of the vertical whose code judged the answers."""
+    versions: list[Any] = record.config.get(
+        "judged_by_versions", [record.version, record.config.get("vertical_version")]
+    )
+    return list(versions)
 
 
 def paired(left: pa.Table, right: pa.Table, joined: Joined, measure: str) -> Paired:

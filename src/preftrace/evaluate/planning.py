@@ -100,7 +100,7 @@ def plan(
         Vertical (`assumed` where nothing was measured) -> the settings planned with, and the plan.
 
     Raises:
-        ConfigError: unknown or bad settings.
+        ConfigError: unknown or bad settings, or one evaluation alone.
         DataError: evaluations that cannot be compared.
     """
     try:
@@ -108,6 +108,8 @@ def plan(
     except ValidationError as error:
         faults = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
         raise ConfigError([f"{place}: {message}" if place else message for place, message in faults]) from error
+    if (a is None) != (b is None):
+        raise ConfigError(["name two evaluations to measure on, before and after, or none"])
     if a is None or b is None:
         return {"assumed": (config, plan_for(config))}
     found = read_evaluations({"a": find_evaluations(Path(a)), "b": find_evaluations(Path(b))})

@@ -7,12 +7,13 @@ scorer's name is part of every result; messages name the URL and a status, and n
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from preftrace import progress
 from preftrace.errors import ModelError
@@ -32,7 +33,12 @@ WRONG = {
     405: "it takes no POST",
 }
 """Statuses that are about the settings, and would be the same for every text."""
-SECRETS = frozenset({"key", "api_key", "apikey", "api-key", "token", "access_token", "auth", "password", "secret"})
+MOVED = "it sends elsewhere: name that address"
+SECRET = re.compile(
+    r"(.*[^a-z])?(api|access)?(key|token|secret|passw(or)?d|auth|authorization|credentials?|sig|signature)",
+    re.IGNORECASE,
+)
+"""Names that a key goes by."""
 
 
 def url_problem(url: str) -> str:
@@ -42,11 +48,17 @@ def url_problem(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         return f"the URL cannot be read ({error})"
-    if parts.username or parts.password or SECRETS & {name.lower() for name in parse_qs(parts.query)}:
+    asked = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if parts.username or parts.password or any(map(SECRET.fullmatch, asked)):
         return "the URL holds a key or a password, which would be written into every result; set it in the environment"
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
         return f"{url[:200]!r} is no URL such as https://HOST/PATH"
     return ""
+
+
+def base_problem(url: str) -> str:
+    """As `url_problem`, of a URL that paths are put after."""
+    return url_problem(url) or ("the URL must end before any ? or #" if set("?#") & set(url) else "")
 
 
 def fraction(value: object) -> float:
@@ -105,10 +117,9 @@ class Endpoint:
         try:
             answer = ask()
         except Refused as refused:
-            if refused.status in WRONG:
-                raise ModelError(
-                    f"{self.url} answered {refused.status}: {WRONG[refused.status]}. What is scored is kept."
-                ) from refused
+            why = MOVED if refused.status < 400 else WRONG.get(refused.status)
+            if why:
+                raise ModelError(f"{self.url} answered {refused.status}: {why}. What is scored is kept.") from refused
             # It is there, and will not have this text.
             self.failed = 0
             self.tell(f"a text was refused with status {refused.status}")

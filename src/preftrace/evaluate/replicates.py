@@ -18,25 +18,23 @@ def find_replicates(a: Path, b: Path) -> list[tuple[Path, Path]]:
         DataError: a pattern matches nothing, or the two match different seeds.
     """
     left, right = _matches(a), _matches(b)
-    if "" in left or "" in right:
-        return [(left.get(key, a), right.get(key, b)) for key in (left if "" in right else right)]
+    seeds = left if left is not None else right
+    if seeds is None:
+        return [(a, b)]
+    left, right = left or dict.fromkeys(seeds, a), right or dict.fromkeys(seeds, b)
     if left.keys() != right.keys():
-        odd = ", ".join(sorted(left.keys() ^ right.keys()))
+        odd = ", ".join(" ".join(key) or "nothing" for key in sorted(left.keys() ^ right.keys()))
         raise DataError(f"{a} and {b} do not match the same seeds: only one of the two has {odd}.")
     return [(left[key], right[key]) for key in left]
 
 
-def _matches(pattern: Path) -> dict[str, Path]:
-    """What the `*` stand for -> path; the empty text for a path that is no pattern."""
+def _matches(pattern: Path) -> dict[tuple[str, ...], Path] | None:
+    """What the `*` stand for -> path; None for a path that is no pattern."""
     text = str(pattern)
     if "*" not in text or pattern.exists():
-        return {"": pattern}
+        return None
     parts = re.compile("([^/]*)".join(map(re.escape, text.split("*"))))
-    found = {}
-    for path in sorted(glob.glob(text)):
-        match = parts.fullmatch(path)
-        if match:
-            found[" ".join(match.groups())] = Path(path)
+    found = {match.groups(): Path(path) for path in sorted(glob.glob(text)) if (match := parts.fullmatch(path))}
     if not found:
         raise DataError(f"{text} matches no file or folder.")
     return found

@@ -31,7 +31,7 @@ def change(row: Row) -> str:
 
 TESTS = {
     "bootstrap": "cluster bootstrap",
-    "two-way": "two-way cluster bootstrap",
+    "two-way": "Student's t, clustered two ways",
     "mcnemar": "exact McNemar test",
     "seeds": "t test over training seeds",
 }

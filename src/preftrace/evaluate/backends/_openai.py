@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from preftrace.evaluate.backend import Answer, OptionScore
-from preftrace.evaluate.client import Incomplete
+from preftrace.evaluate.client import Incomplete, whole_text
 from preftrace.models.prompts import RAW_STOP
 from preftrace.types import Message, Prompt, Sampling
 
@@ -19,6 +19,7 @@ Way = Literal["echo", "prompt_logprobs"]
 Text = str | list[int] | None
 """A prompt as text, as tokens, or None: a chat that only the server can render."""
 COMPLETIONS, CHAT = "completions", "chat/completions"
+ROUNDING = 1e-3
 
 
 class Asked(NamedTuple):
@@ -113,8 +114,8 @@ def read_answer(answer: Mapping[str, Any], asked: Asked) -> Answer:
     ended = bool(asked.stop) and asked.stop in text
     ids = choice.get("token_ids")
     return Answer(
-        (text.split(asked.stop)[0] if ended else text).strip(),
-        tuple(int(i) for i in ids) if isinstance(ids, list) else None,
+        whole_text(text.split(asked.stop)[0] if ended else text).strip(),
+        tuple(ids) if isinstance(ids, list) and all(map(_is_token, ids)) else None,
         ended or choice["finish_reason"] != "length",
     )
 
@@ -148,8 +149,14 @@ def _from_entries(entries: Sequence[Mapping[str, Any] | None]) -> Scores | None:
     return Scores(tuple(key for key, _ in pairs), tuple(_number(value.get("logprob")) for _, value in pairs))
 
 
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    """A log-probability; NaN where it is none, since no probability is above 1 (but for rounding) or 0."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value <= ROUNDING
+    return float(value) if known else math.nan
 
 
 def option_score(prompt: Scores, full: Scores) -> OptionScore | None:

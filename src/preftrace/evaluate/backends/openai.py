@@ -2,12 +2,13 @@
 
 Raw prompts go to `/completions`, chat prompts to `/chat/completions`. Each answer is a request of its own with its own
 seed, so that none is lost with its neighbours. Which weights stand behind a name only the server knows: the identity of
-what is evaluated is the base URL, the model's name and what the server reports of both.
+what is evaluated is the base URL, the model's name, what the server reports of both, and the tokenizer's content.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,8 +20,8 @@ from preftrace import artifacts, models, progress
 from preftrace.errors import ConfigError, ModelError
 from preftrace.evaluate.backend import Answer, Backend, BackendConfig, Identity, OptionScore, Target
 from preftrace.evaluate.backends import _openai as wire
-from preftrace.evaluate.client import Client, Incomplete, Refused
-from preftrace.evaluate.remote import url_problem
+from preftrace.evaluate.client import Client, Incomplete, Refused, whole_text
+from preftrace.evaluate.remote import SECRET, base_problem
 from preftrace.types import Checkpoint, Prompt, Sampling, prompt_to_json, readable
 
 VERSION = 1
@@ -29,6 +30,9 @@ KEY = (401, 403)
 """Statuses that say that the key is wrong."""
 LASTING = ("root", "parent", "owned_by", "max_model_len")
 """What a server's list says of a model that stays the same as long as the model does."""
+OPEN = frozenset({"prompt_cache_key"})
+"""Fields of the interface whose names sound like secrets and that are none."""
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 T = TypeVar("T")
 
 
@@ -49,7 +53,7 @@ class Config(BackendConfig):
         default_factory=dict, description="further fields of every request, such as top_k: 0; null leaves a field out"
     )
     key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key; unset: none is sent")
-    timeout: float = Field(120.0, gt=0, description="seconds to wait for an answer")
+    timeout: float = Field(120.0, gt=0, description="seconds to connect, and between two bytes of an answer")
     retries: int = Field(5, ge=0, description="how often a request is sent again after 429, 5xx and broken answers")
     backoff: float = Field(1.0, ge=0, description="seconds before the first of these; doubled each time")
     concurrency: int = Field(8, ge=1, description="requests under way at a time, in each worker")
@@ -57,9 +61,24 @@ class Config(BackendConfig):
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        if problem := url_problem(value):
+        if problem := base_problem(value):
             raise ValueError(problem)
         return value.rstrip("/")
+
+    @field_validator("extra")
+    @classmethod
+    def _holds_no_key(cls, value: dict[str, Any]) -> dict[str, Any]:
+        held = [name for name in value if SECRET.fullmatch(name) and name not in OPEN]
+        if held:
+            raise ValueError(f"{held[0]} would be written into every result; a key is read from key_env")
+        return value
+
+    @field_validator("key_env")
+    @classmethod
+    def _is_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("must be the name of an environment variable, never the key itself")
+        return value
 
     def client(self) -> Client:
         """What asks the server."""
@@ -73,7 +92,7 @@ class Config(BackendConfig):
 
 
 def identify(config: Config, checkpoint: Checkpoint, stage: str, format: str, known: str | None) -> Identity:
-    """The hash of base URL, model name and what the server reports of itself."""
+    """The hash of base URL, model name, what the server reports of itself, and the tokenizer where one is named."""
     if checkpoint.adapters and "{model}" in config.model and "{stage}" not in config.model:
         raise ConfigError(
             [
@@ -83,6 +102,9 @@ def identify(config: Config, checkpoint: Checkpoint, stage: str, format: str, kn
         )
     name = config.model.replace("{model}", checkpoint.model).replace("{stage}", stage)
     said = {"served": name, **_reported(config, name, format)}
+    if config.tokenizer is not None:
+        # It decides which tokens are sent, and what a chat looks like.
+        said["tokens_by"] = models.fingerprint(config.tokenizer)
     return Identity(artifacts.hash_json([config.base_url, said]), said)
 
 
@@ -101,8 +123,15 @@ def _reported(config: Config, name: str, format: str) -> dict[str, Any]:
     except Refused as error:
         known = f" It serves: {', '.join(sorted(listed)[:10])}." if listed and name not in listed else ""
         raise config.explained(f"backend openai, model '{name}'", error, known) from error
-    facts = {key: listed[name][key] for key in LASTING if listed.get(name, {}).get(key) is not None}
-    return {"fingerprint": fingerprint or None, "listed": facts}
+    facts = {key: _fact(listed.get(name, {}).get(key)) for key in LASTING}
+    return {"fingerprint": _fact(fingerprint), "listed": {k: v for k, v in facts.items() if v is not None}}
+
+
+def _fact(value: object) -> str | int | None:
+    """A text or a whole number that a server reports; None for anything else."""
+    if isinstance(value, str):
+        return whole_text(value) or None
+    return value if isinstance(value, int) else None
 
 
 def build(config: Config, target: Target) -> Backend:

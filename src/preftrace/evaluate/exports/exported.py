@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from preftrace.errors import ConfigError
 from preftrace.evaluate import scoring
 from preftrace.evaluate.base import Said, ScoredConfig, configure, load
+from preftrace.evaluate.layout import Layout, collapse
 from preftrace.evaluate.scoring import Scorer
+from preftrace.evaluate.weights import linearised
 from preftrace.models.prompts import RAW_STOP, answer_text
-from preftrace.types import OUTCOMES, Item, ItemScore, Judgement, Message, Prompt, readable
+from preftrace.types import OUTCOMES, Item, Message, Prompt, readable
 
 Render = Callable[[list[dict[str, str]]], str]
 """The turns of a conversation -> the text of a chat template."""
+
+
+class Judged(NamedTuple):
+    """One item.
+
+    Attributes:
+        values: trust and its measures by name, NaN where missing, and whether trust is missing (0 or 1).
+        weights: how much a measure's value counts in the mean over items, where that is not 1.
+        outcomes: how many responses were of each outcome.
+    """
+
+    values: dict[str, float]
+    weights: dict[str, float]
+    outcomes: dict[str, int]
 
 
 class Exported:
@@ -44,28 +62,25 @@ class Exported:
         named = {metric.name: metric.better == "higher" for metric in self.module.METRICS}
         return {"trust": True, **named, "missing": False}
 
-    def judged(self, item: Item, responses: Sequence[str]) -> tuple[list[float], list[Judgement]]:
-        """The scorer's number for each response (NaN where there is none), and what it was."""
+    def judge(self, item: Item, responses: Sequence[str], logprobs: Sequence[float]) -> Judged:
+        """One item's result from all of its responses and the log-likelihoods of its options."""
         scores = [math.nan] * len(responses)
         if isinstance(self.config, ScoredConfig):
             self._scorer = self._scorer or scoring.build(self.config.scorer)
             scores = scoring.score_all(self._scorer, list(responses))
-        return scores, [self.module.judge(item, text, score) for text, score in zip(responses, scores, strict=True)]
+        judgements = [self.module.judge(item, text, score) for text, score in zip(responses, scores, strict=True)]
+        found = self.module.score(item, Said(responses, scores, judgements, logprobs))
+        outcomes = [judgement.outcome for judgement in judgements]
+        return Judged(
+            {"trust": found.trust, **found.values, "missing": float(math.isnan(found.trust))},
+            dict(found.weights),
+            {outcome: outcomes.count(outcome) for outcome in OUTCOMES},
+        )
 
-    def score(self, item: Item, responses: Sequence[str], logprobs: Sequence[float]) -> ItemScore:
-        """One item's result from all of its responses and the log-likelihoods of its options."""
-        scores, judgements = self.judged(item, responses)
-        return self.module.score(item, Said(responses, scores, judgements, logprobs))
 
-    def values(self, item: Item, responses: Sequence[str], logprobs: Sequence[float]) -> dict[str, float]:
-        """One item's trust and measures by name, NaN where missing, and whether trust is missing (0 or 1)."""
-        score = self.score(item, responses, logprobs)
-        return {"trust": score.trust, **score.values, "missing": float(math.isnan(score.trust))}
-
-    def outcomes(self, item: Item, responses: Sequence[str]) -> dict[str, int]:
-        """How many responses were of each outcome."""
-        found = [judgement.outcome for judgement in self.judged(item, responses)[1]]
-        return {outcome: found.count(outcome) for outcome in OUTCOMES}
+def labels(item: Item) -> dict[str, str]:
+    """Which items move together, as `preftrace compare` reads it from a harness's log."""
+    return {"cluster": item.cluster, "crossed": item.crossed, "unit": item.unit}
 
 
 def turns(prompt: Prompt) -> list[dict[str, str]]:
@@ -96,7 +111,11 @@ def own_answer(text: str, prompt: Prompt, chat: bool) -> str:
     return text.strip()
 
 
-def known_mean(values: Sequence[float | None]) -> float:
-    """Mean of the values that are not missing; NaN where none is there."""
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
+def mean_of(values: Sequence[float], weights: Sequence[float], units: Sequence[str]) -> float:
+    """Mean of the values that are known, as preftrace has it: by weight, items of one unit as one; NaN without any."""
+    column, known = np.array(values, float)[:, None], ~np.isnan(values)
+    if not known.any():
+        return math.nan
+    column = linearised(column, known[:, None], np.array(weights, float)[:, None])[known]
+    own = [unit for unit, there in zip(units, known, strict=True) if there]
+    return float(collapse(column, Layout([""] * len(own), [""] * len(own), own))[0].mean())

@@ -27,13 +27,13 @@ from inspect_ai.model import (
     get_model,
     modelapi,
 )
-from inspect_ai.scorer import Score, mean, scorer, stderr
+from inspect_ai.scorer import SampleScore, Score, mean, metric, scorer, stderr
 from inspect_ai.solver import solver
 
 from preftrace import models
 from preftrace.errors import ModelError
 from preftrace.evaluate.backends.hf import Loaded
-from preftrace.evaluate.exports.exported import Exported
+from preftrace.evaluate.exports.exported import Exported, labels, mean_of
 from preftrace.evaluate.runner import sample_seed
 from preftrace.registry import VERTICALS
 from preftrace.types import Item, Message, Prompt, Sampling
@@ -176,22 +176,40 @@ def _judged(vertical: str, options: str, seed: int) -> Callable[..., Awaitable[A
     async def score(state: Any, target: Any) -> Any:
         item = items[state.sample_id]
         responses, logprobs = state.store.get("responses"), state.store.get("option_logprobs")
-        found = await anyio.to_thread.run_sync(partial(exported.values, item, responses, logprobs))
+        found = await anyio.to_thread.run_sync(partial(exported.judge, item, responses, logprobs))
         return Score(
-            value={name: found.get(name, math.nan) for name in exported.measures},
+            value={name: found.values.get(name, math.nan) for name in exported.measures},
             answer=responses[0] if responses else None,
             metadata={
                 "responses": responses,
                 "option_logprobs": logprobs,
-                "outcomes": exported.outcomes(item, responses),
+                "outcomes": found.outcomes,
+                "weights": found.weights,
             },
         )
 
     return score
 
 
+def _weighed(measure: str) -> Callable[[list[SampleScore]], float]:
+    """Mean over items as preftrace has it: by weight, items of one unit as one.
+
+    Args:
+        measure: whose mean it is.
+    """
+
+    def total(scores: list[SampleScore]) -> float:
+        weights = [(one.score.metadata or {}).get("weights", {}).get(measure, 1.0) for one in scores]
+        units = [(one.sample_metadata or {}).get("preftrace", {}).get("unit", "") for one in scores]
+        own = units if measure != "missing" else [""] * len(units)
+        return mean_of([float(one.score.value) for one in scores], weights, own)
+
+    return total
+
+
 answers = solver(name="answers")(_answers)
 judged = scorer(metrics={"*": [mean(), stderr()]}, name="judged")(_judged)
+weighed = metric(name="mean")(_weighed)
 provider = modelapi(name="preftrace")(_provider)
 
 
@@ -213,7 +231,11 @@ def vertical_task(vertical: str, options: Mapping[str, Any] | None = None, seed:
             id=item.id,
             input=_messages(item.prompt),
             target=[option.text for option in item.options if option.good] or "",
-            metadata={"cluster": item.cluster, "options": [option.text for option in item.options]},
+            metadata={
+                "cluster": item.cluster,
+                "options": [option.text for option in item.options],
+                "preftrace": labels(item),
+            },
         )
         for item in exported.items
     ]
@@ -221,8 +243,14 @@ def vertical_task(vertical: str, options: Mapping[str, Any] | None = None, seed:
         dataset=MemoryDataset(samples, name=f"preftrace-{vertical}"),
         solver=answers(vertical, said, seed),
         scorer=judged(vertical, said, seed),
+        metrics={name: [weighed(name), stderr(cluster="cluster")] for name in exported.measures},
         version=exported.module.VERSION,
-        metadata={"vertical": vertical, "settings": exported.config.identity(), "seed": seed},
+        metadata={
+            "vertical": vertical,
+            "settings": exported.config.identity(),
+            "seed": seed,
+            "higher_is_better": exported.measures,
+        },
     )
 
 

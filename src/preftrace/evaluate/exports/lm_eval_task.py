@@ -16,13 +16,27 @@ from lm_eval.filters import build_filter_ensemble
 from preftrace.errors import ConfigError
 from preftrace.evaluate.exports.exported import (
     Exported,
-    known_mean,
+    labels,
+    mean_of,
     option_text,
     own_answer,
     prompt_text,
     stops,
 )
 from preftrace.types import Item
+
+
+class Weighed(float):
+    """A value that lm-eval logs as a number, with what the mean over items needs to know: its weight and its unit."""
+
+    def __new__(cls, value: float, weight: float = 1.0, unit: str = "") -> Weighed:
+        """As a float is made."""
+        made = super().__new__(cls, value)
+        made.weight, made.unit = weight, unit
+        return made
+
+    weight: float
+    unit: str
 
 
 class Vertical(Task):  # type: ignore[misc]
@@ -75,11 +89,11 @@ class Vertical(Task):  # type: ignore[misc]
         return True
 
     def test_docs(self) -> list[dict[str, Any]]:
-        """The items as plain values: id, cluster, raw prompt, options, target."""
+        """The items as plain values: id, labels, raw prompt, options, target."""
         return [
             {
                 "id": item.id,
-                "cluster": item.cluster,
+                "preftrace": labels(item),
                 "prompt": prompt_text(item.prompt, None),
                 "options": [option.text for option in item.options],
                 "target": dict(item.target),
@@ -113,10 +127,14 @@ class Vertical(Task):  # type: ignore[misc]
             raise ConfigError([f"{self.task_name}: its prompts are whole; leave --system_instruction out"])
         return prompt_text(self._item(doc).prompt, chat_template if apply_chat_template else None)
 
+    def build_all_requests(self, **kwargs: Any) -> None:
+        """All requests, never from lm-eval's cache of them, whose key knows nothing of a vertical's settings."""
+        self._chat = bool(kwargs.get("apply_chat_template"))
+        super().build_all_requests(**{**kwargs, "cache_requests": False})
+
     def construct_requests(self, doc: Mapping[str, Any], ctx: str, **kwargs: Any) -> list[Instance]:
         """One request for the answers, which is repeated for each sample, and one for each option."""
-        item, chat = self._item(doc), bool(kwargs.get("apply_chat_template"))
-        self._chat = chat
+        item, chat = self._item(doc), self._chat
         task, number, _ = kwargs["metadata"]
         requests = []
         if self.exported.sampling is not None:
@@ -135,11 +153,15 @@ class Vertical(Task):  # type: ignore[misc]
         texts = list(results[0]) if self.exported.sampling is not None else []
         rest = results[1:] if self.exported.sampling is not None else results
         answers = [own_answer(text, item.prompt, self._chat) for text in texts]
-        return self.exported.values(item, answers, [float(found[0][0]) for found in rest])
+        judged = self.exported.judge(item, answers, [float(found[0][0]) for found in rest])
+        return {
+            name: Weighed(value, judged.weights.get(name, 1.0), "" if name == "missing" else item.unit)
+            for name, value in judged.values.items()
+        }
 
-    def aggregation(self) -> dict[str, Callable[[Sequence[float]], float]]:
-        """Means over the items whose value is known."""
-        return dict.fromkeys(self.exported.measures, known_mean)
+    def aggregation(self) -> dict[str, Callable[[Sequence[Weighed]], float]]:
+        """Means over the items whose value is known, as preftrace has them."""
+        return dict.fromkeys(self.exported.measures, _mean)
 
     def higher_is_better(self) -> dict[str, bool]:
         """Which way each measure is better."""
@@ -151,6 +173,10 @@ class Vertical(Task):  # type: ignore[misc]
 
     def _item(self, doc: Mapping[str, Any]) -> Item:
         return self._items[doc["id"]]
+
+
+def _mean(values: Sequence[Weighed]) -> float:
+    return mean_of(values, [value.weight for value in values], [value.unit for value in values])
 
 
 def _request(kind: str, doc: Mapping[str, Any], asked: tuple[Any, ...], metadata: tuple[Any, ...]) -> Any:

@@ -14,6 +14,7 @@ from preftrace.evaluate.logs import inspect, lm_eval
 from preftrace.evaluate.logs._log import Log
 
 __all__ = ["Log", "find", "read"]
+PATTERNS = (lm_eval.PATTERN, *inspect.PATTERNS)
 
 
 def find(path: Path) -> dict[str, Path]:
@@ -25,7 +26,7 @@ def find(path: Path) -> dict[str, Path]:
     if path.is_file():
         files = [path]
     else:
-        files = sorted(p for pattern in (lm_eval.PATTERN, *inspect.PATTERNS) for p in path.rglob(pattern))
+        files = sorted(p for pattern in PATTERNS for p in path.rglob(pattern) if p.is_file())
         files = [file for file in files if file.suffix != ".json" or inspect.looks_like(file)]
     found: dict[str, Path] = {}
     for file in files:

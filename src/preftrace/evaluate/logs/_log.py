@@ -23,11 +23,16 @@ class Log(NamedTuple):
     items: pa.Table
 
 
+MARK = "preftrace"
+LABELS = ("cluster", "crossed", "unit")
+
+
 @dataclass(slots=True)
 class Gathered:
-    """One item's prompt and its values, one for each epoch, repeat or line that had them."""
+    """One item: its prompt, its labels, and its values, one for each epoch, repeat or line that had them."""
 
     prompt: str
+    labels: Mapping[str, str] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, measures: Mapping[str, float]) -> None:
@@ -38,7 +43,13 @@ class Gathered:
 
 def column(measure: str) -> str:
     """The column of a measure."""
-    return f"{measure} (score)" if measure in ("item_id", "cluster", "prompt", "crossed", "unit") else measure
+    return f"{measure} (score)" if measure in ("item_id", "prompt", *LABELS) else measure
+
+
+def labels(said: Any) -> dict[str, str]:
+    """The labels that our own exports put beside an item under the name `preftrace`; none of other tasks."""
+    own = said.get(MARK) if isinstance(said, Mapping) else None
+    return {name: own[name] for name in LABELS if isinstance(own.get(name), str)} if isinstance(own, Mapping) else {}
 
 
 def number(value: Any) -> float | None:
@@ -47,7 +58,10 @@ def number(value: Any) -> float | None:
         return math.nan
     if not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else math.nan
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def build(
@@ -56,7 +70,7 @@ def build(
     gathered: Mapping[str, Gathered],
     measures: Sequence[str],
     lower: frozenset[str] = frozenset(),
-    **options: Any,
+    config: Mapping[str, Any] | None = None,
 ) -> Log:
     """The evaluation that a log's items make. An item's value is the mean of those that are known, NaN without any.
 
@@ -66,7 +80,7 @@ def build(
         gathered: item id -> what was said of it.
         measures: names of the measures, the claim first.
         lower: measures of which less is better.
-        options: settings that two logs must share, as in `pairing.join`.
+        config: what two logs must share, as a record of ours has it: see `pairing.join`.
 
     Raises:
         DataError: no item, or no measure.
@@ -77,20 +91,24 @@ def build(
         raise DataError(f"{path} holds no sample with a score. Write it with samples (lm-eval: --log_samples).")
     columns: dict[str, Any] = {
         "item_id": pa.array(list(gathered), pa.string()),
-        "cluster": pa.array(list(gathered), pa.string()),
         "prompt": pa.array([one.prompt for one in gathered.values()], pa.string()),
     }
+    for name in LABELS:
+        if name == "cluster" or any(name in one.labels for one in gathered.values()):
+            alone = {item: item if name == "cluster" else "" for item in gathered}
+            told = [one.labels.get(name, alone[item]) for item, one in gathered.items()]
+            columns[name] = pa.array(told, pa.string())
     for name in measures:
         values = [_mean(one.values[name]) if name in one.values else None for one in gathered.values()]
         columns[name] = pa.array(values, pa.float64())
     metrics = {name: {"label": name, "better": "lower" if name in lower else "higher"} for name in measures}
-    content = artifacts.hash_file(path)
+    content = artifacts.hash_json([artifacts.hash_file(path), sorted(lower)])
     record = StageRecord(
         kind="evaluate",
         name=f"{path.stem}/{task}",
         version=0,
         identity=content,
-        config={"vertical": task, "options": options},
+        config={"vertical": task, "options": {}, **(config or {})},
         inputs={},
         outputs={},
         content=content,

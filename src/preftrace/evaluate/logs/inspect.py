@@ -3,7 +3,8 @@
 Items are paired by sample id. An item's value is the mean over its epochs; `C`, `P`, `I` and `N` (no answer) are 1,
 0.5, 0 and 0 and yes/no words 1 and 0, as in Inspect's own metrics, so that means agree with what Inspect shows. A
 sample without a score (an error, a limit, an unscored answer) is missing. A scorer with several values gives
-`scorer/value`. The claim is the first scorer's first value. More is taken to be better: a log does not say.
+`scorer/value`. The claim is the first scorer's first value. More is taken to be better: a log does not say, but for
+those of our own tasks, which also name clusters and settings.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from preftrace.errors import DataError
-from preftrace.evaluate.logs._log import Gathered, Log, build, column, number
+from preftrace.evaluate.logs._log import Gathered, Log, build, column, labels, number
 
 PATTERNS = ("*.eval", "*.json")
 ZSTANDARD = 93
@@ -35,9 +36,9 @@ def looks_like(path: Path) -> bool:
     return b'"version"' in start and b'"eval"' in start and b'"status"' in start
 
 
-def task(path: Path) -> str:
+def task(path: Path, header: Mapping[str, Any] | None = None) -> str:
     """The task that a log is of, without the name of its package."""
-    return str(_header(path)["eval"].get("task", path.stem)).rpartition("/")[2]
+    return str((header or _header(path))["eval"].get("task", path.stem)).rpartition("/")[2]
 
 
 def read(path: Path) -> Log:
@@ -54,20 +55,29 @@ def read(path: Path) -> Log:
     for sample in _samples(path):
         if not isinstance(sample, dict) or "id" not in sample:
             raise DataError(f"{path}: a sample has no id. Write the log with its samples.")
-        values = dict(_values(sample.get("scores") or {}))
-        item = gathered.setdefault(str(sample["id"]), Gathered(_prompt(sample.get("input"))))
+        values = dict(_values(sample.get("scores")))
+        told = Gathered(_prompt(sample.get("input")), labels(sample.get("metadata")))
+        item = gathered.setdefault(str(sample["id"]), told)
         item.add(values)
         measures |= dict.fromkeys(map(column, values))
     for item in gathered.values():
         for name in measures:  # a sample that failed has no scores at all
             item.values.setdefault(name, []).append(float("nan"))
-    epochs = (header["eval"].get("config") or {}).get("epochs", 1)
-    return build(path, task(path), gathered, list(measures), samples=epochs)
+    said = _mapping(header["eval"].get("metadata"))
+    better = _mapping(said.get("higher_is_better"))
+    lower = frozenset(name for name in measures if better.get(name.rpartition("/")[2]) is False)
+    settings = {"samples": _mapping(header["eval"].get("config")).get("epochs", 1), **_mapping(said.get("settings"))}
+    config = {"options": settings, "vertical_version": header["eval"].get("task_version")}
+    return build(path, task(path, header), gathered, list(measures), lower, config)
 
 
-def _values(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for scorer, score in scores.items():
-        value = score.get("value") if isinstance(score, dict) else None
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _values(scores: Any) -> Iterator[tuple[str, float]]:
+    for scorer, score in _mapping(scores).items():
+        value = _mapping(score).get("value")
         parts = {f"{scorer}/{key}": part for key, part in value.items()} if isinstance(value, dict) else {scorer: value}
         for name, part in parts.items():
             found = _number(part)
@@ -124,7 +134,7 @@ def _samples(path: Path) -> Iterator[Any]:
 def _whole(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}.") from error
 
 

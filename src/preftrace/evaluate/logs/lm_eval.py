@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from preftrace.errors import DataError
-from preftrace.evaluate.logs._log import Gathered, Log, build, column, number
+from preftrace.evaluate.logs._log import Gathered, Log, build, column, labels, number
 
 PATTERN = "samples_*.jsonl"
 NAME = re.compile(r"samples_(?P<task>.+?)(?:_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+))?")
 LOWER = re.compile(r"perplexity|ppl|bits_per_byte|\b(?:ter|wer|cer|mse|mae|rmse|brier_score|loss)\b")
 NEEDED = ("doc_hash", "metrics")
+BYPASS = "bypass"
+"""What `--predict_only` writes in place of a measure: 999 for every sample."""
 
 
 def task(path: Path) -> str:
@@ -40,11 +42,12 @@ def read(path: Path) -> Log:
     measures: dict[str, None] = {}
     for _, sample in _samples(path):
         values = {}
-        for name in sample["metrics"]:
+        for name in (n for n in sample["metrics"] if n != BYPASS):
             value = number(sample.get(name))
             if value is not None:
                 values[name if len(filters) == 1 else f"{name},{sample.get('filter')}"] = value
-        item = gathered.setdefault(sample["doc_hash"], Gathered(str(sample.get("prompt_hash", ""))))
+        told = Gathered(str(sample.get("prompt_hash", "")), labels(sample.get("doc")))
+        item = gathered.setdefault(sample["doc_hash"], told)
         item.add(values)
         measures |= dict.fromkeys(map(column, values))
     better = _directions(path)
@@ -67,7 +70,7 @@ def _samples(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _sample(path: Path, count: int, line: str) -> dict[str, Any]:
     try:
         sample = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, line {count}: not JSON ({error}). Was the log cut off?") from error
     if not isinstance(sample, dict) or any(key not in sample for key in NEEDED):
         raise DataError(f"{path}, line {count}: no sample of lm-eval; it needs {' and '.join(NEEDED)}.")
@@ -85,7 +88,7 @@ def _directions(path: Path) -> Mapping[str, bool]:
         return {}
     try:
         found = json.loads(results.read_text(encoding="utf-8")).get("higher_is_better", {}).get(task(path), {})
-    except (ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{results}: not the results of lm-eval ({error}).") from error
     return found if isinstance(found, dict) else {}
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from preftrace.errors import ConfigError, ModelError
-from preftrace.evaluate.remote import Endpoint, fraction, url_problem
+from preftrace.evaluate.client import whole_text
+from preftrace.evaluate.remote import Endpoint, base_problem, fraction
 
 KEY, BASE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
@@ -27,7 +28,7 @@ TOGETHER = 16
 def problem(argument: str) -> str:
     """What is wrong with the argument: a base URL in it must be one, without a key."""
     _, base, _ = _parts(argument)
-    return url_problem(base) if base else ""
+    return base_problem(base) if base else ""
 
 
 def build(argument: str) -> Moderation:
@@ -38,7 +39,7 @@ def build(argument: str) -> Moderation:
     """
     model, base, category = _parts(argument)
     base = (base or os.environ.get(BASE, "").strip() or OPENAI).rstrip("/")
-    if wrong := url_problem(base):
+    if wrong := base_problem(base):
         raise ConfigError([f"{BASE}: {wrong}"])
     name = "openai-moderation" + (f":{argument}" if argument else "")
     revision = f"{base} {model or MODEL} {category or 'highest category'}"
@@ -99,7 +100,7 @@ class Moderation:
         if not isinstance(results, list) or len(results) != count:
             self.endpoint.tell("an answer has not one result for each text")
             return []
-        self.versions |= {str(fields["model"])[:200]} if fields.get("model") else set()
+        self.versions |= {whole_text(str(fields["model"]))[:200]} if fields.get("model") else set()
         values = [self._value(result) for result in results]
         if any(math.isnan(value) for value in values):
             self.endpoint.tell("a result has no category score between 0 and 1")
