@@ -237,7 +237,7 @@ def test_a_server_that_is_another_half_way_is_said(served, tmp_path, capsys):
 
 def test_the_draws_of_the_papers_scripts_are_refused(served, tmp_path, monkeypatch):
     drawn = Sampling(4, 8, 0.7, as_scripts=True, num_beams=4)
-    monkeypatch.setattr(load("toxicity"), "sampling", lambda config: drawn)
+    monkeypatch.setattr(load("toxicity").Config, "sampling", drawn)
     with pytest.raises(ConfigError, match=r"toxicity: protocol paper .* needs backend hf"):
         served_run(served, "toxicity", tmp_path / "t")
 
