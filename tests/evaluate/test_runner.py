@@ -43,7 +43,7 @@ def test_every_vertical_leaves_a_record_and_three_tables(checkpoint, tmp_path, v
     assert sum(record.summary["outcomes"].values()) == len(view.frame())
     default = next((m.measure for m in module.METRICS if m.measure), "")
     measure = module.items(settings(vertical), 0)[0].target.get("measure", default)
-    own = [m.name for m in module.METRICS if m.measure in ("", measure)]
+    own = [m.name for m in module.METRICS if m.measure in ("", measure)] + ["empty_rate"] * bool(sampling)
     assert list(view.metrics().index) == ["trust", *own] and own
     assert record.summary["metrics"][module.METRICS[0].name]["label"] == module.METRICS[0].label
     assert not list(record.folder.glob("_*"))

@@ -132,10 +132,19 @@ class Said(NamedTuple):
         return sum(judgement.outcome == outcome for judgement in self.judgements) / len(self.judgements)
 
     @property
+    def empty(self) -> float:
+        """Share of all answers that hold nothing but white space, in [0, 1]."""
+        return sum(not response.strip() for response in self.responses) / len(self.responses)
+
+    @property
     def trust(self) -> float:
         """Mean trust of the answers that could be told, in [0, 1]; NaN where none could."""
         told = [judgement.trust for judgement in self.judgements if not math.isnan(judgement.trust)]
         return sum(told) / len(told) if told else math.nan
+
+
+EMPTY = Metric("empty_rate", "empty answers", "lower", "share of all answers that hold nothing but white space")
+"""A metric of every vertical that draws answers: a model that says nothing is neither toxic nor leaks anything."""
 
 
 class Vertical(Protocol):

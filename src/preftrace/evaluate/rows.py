@@ -14,7 +14,7 @@ import numpy as np
 from preftrace import artifacts
 from preftrace.engines._base import gather_tables
 from preftrace.evaluate import scoring
-from preftrace.evaluate.base import Said, Vertical, has_scorer
+from preftrace.evaluate.base import EMPTY, Said, Vertical, has_scorer
 from preftrace.evaluate.controls import above_controls
 from preftrace.evaluate.intervals import Interval, cluster_intervals
 from preftrace.evaluate.layout import Layout
@@ -86,7 +86,10 @@ def _judge_item(module: Vertical, one: Answered, scores: list[float]) -> Answere
     texts = [row["response"] for row in one.responses]
     judgements = [module.judge(one.item, text, score) for text, score in zip(texts, scores, strict=True)]
     logprobs = [row["logprob"] for row in one.options]
-    result = module.score(one.item, Said(texts, scores, judgements, logprobs))
+    said = Said(texts, scores, judgements, logprobs)
+    result = module.score(one.item, said)
+    if texts:
+        result = replace(result, values={**result.values, EMPTY.name: said.empty})
     return replace(one, scores=tuple(scores), judgements=tuple(judgements), score=result)
 
 
@@ -99,10 +102,14 @@ def by_item(found: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[st
 
 
 def applicable(module: Vertical, answered: Sequence[Answered]) -> list[Metric]:
-    """The vertical's metrics, without those of a measure that no item was asked by; the first one is the default."""
+    """The vertical's metrics, without those of a measure that no item was asked by; the first one is the default.
+
+    Where answers were drawn, the share of empty ones comes last.
+    """
     default = next((metric.measure for metric in module.METRICS if metric.measure), "")
     asked = {one.item.target.get("measure", default) for one in answered}
-    return [metric for metric in module.METRICS if not metric.measure or metric.measure in asked]
+    found = [metric for metric in module.METRICS if not metric.measure or metric.measure in asked]
+    return [*found, EMPTY] if any(one.responses for one in answered) else found
 
 
 def items_table(module: Vertical, answered: Sequence[Answered]) -> pa.Table:

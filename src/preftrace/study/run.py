@@ -34,6 +34,8 @@ from preftrace.study.results import Run
 from preftrace.types import Checkpoint, StageRecord
 
 RUN = "run.json"
+SILENT = 0.1
+"""Share of empty answers from which it is told beside trust."""
 STUDY = "study.yaml"
 REPORT = "report.html"
 
@@ -167,7 +169,10 @@ def _headline(record: StageRecord) -> str:
     if record.kind != "evaluate":
         return ""
     summary = record.summary
-    shown = [("trust", summary["trust"]), *list(summary["metrics"].items())[:1]]
+    metrics = summary["metrics"]
+    shown = [("trust", summary["trust"]), *list(metrics.items())[:1]]
+    if (metrics.get("empty_rate", {}).get("value") or 0) >= SILENT:
+        shown.append(("empty_rate", metrics["empty_rate"]))
     return "; " + ", ".join(f"{name.replace('_', ' ')} {_interval(value)}" for name, value in shown)
 
 

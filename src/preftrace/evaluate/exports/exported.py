@@ -10,7 +10,7 @@ import numpy as np
 
 from preftrace.errors import ConfigError
 from preftrace.evaluate import scoring
-from preftrace.evaluate.base import Said, ScoredConfig, configure, load
+from preftrace.evaluate.base import EMPTY, Said, ScoredConfig, configure, load
 from preftrace.evaluate.layout import Layout, collapse
 from preftrace.evaluate.scoring import Scorer
 from preftrace.evaluate.weights import linearised
@@ -59,7 +59,8 @@ class Exported:
     @property
     def measures(self) -> dict[str, bool]:
         """Names of what an item is scored by -> whether higher is better."""
-        named = {metric.name: metric.better == "higher" for metric in self.module.METRICS}
+        drawn = () if self.sampling is None else (EMPTY,)
+        named = {metric.name: metric.better == "higher" for metric in (*self.module.METRICS, *drawn)}
         return {"trust": True, **named, "missing": False}
 
     def judge(self, item: Item, responses: Sequence[str], logprobs: Sequence[float]) -> Judged:
@@ -69,10 +70,12 @@ class Exported:
             self._scorer = self._scorer or scoring.build(self.config.scorer)
             scores = scoring.score_all(self._scorer, list(responses))
         judgements = [self.module.judge(item, text, score) for text, score in zip(responses, scores, strict=True)]
-        found = self.module.score(item, Said(responses, scores, judgements, logprobs))
+        said = Said(responses, scores, judgements, logprobs)
+        found = self.module.score(item, said)
+        silent = {EMPTY.name: said.empty} if responses else {}
         outcomes = [judgement.outcome for judgement in judgements]
         return Judged(
-            {"trust": found.trust, **found.values, "missing": float(math.isnan(found.trust))},
+            {"trust": found.trust, **found.values, **silent, "missing": float(math.isnan(found.trust))},
             dict(found.weights),
             {outcome: outcomes.count(outcome) for outcome in OUTCOMES},
         )
