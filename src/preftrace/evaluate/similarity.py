@@ -7,10 +7,24 @@ word in common 0.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
-from preftrace.evaluate.parsing import clean, vocabulary, without_echo, words
+from preftrace.evaluate.numerals import in_digits
+from preftrace.evaluate.parsing import (
+    NEGATIONS,
+    NOT_NEGATED,
+    OTHERS,
+    clauses,
+    clean,
+    sentences,
+    vocabulary,
+    without_echo,
+    words,
+)
 
 FUNCTION_WORDS = vocabulary(
     "a an the of to in on at by for with from and or as if is are was were be been being am it its this that these",
@@ -18,6 +32,13 @@ FUNCTION_WORDS = vocabulary(
     "would should may might must there here than then so also too very which who what when where how because while",
     "about into",
 )
+SPELLINGS = {r"our(?=s?\b|ed\b|ful|less|ite)": "or", r"tre(?=s?\b)": "ter", r"\bgrey": "gray", r"\btyre": "tire"}
+ENDINGS = r"(?<=\w{3})(?:iest|ier|ies|ily|ied|ing|ed|es|est|er|ly|s|y|e)$"
+INSTEAD = re.compile(r"\b(?:rather than|instead of|as opposed to|unlike|lack of|absence of|zero(?= [a-z]))\b")
+SCOPE_ENDS = frozenset(("unless", "until", "except", "than"))
+MYTH = re.compile(r"\b(?:myth|misconception|contrary to|popular(?:ly)? belie\w+|(?:often|commonly|widely) (?:thought|believed|said|claimed)|"
+                  r"(?:many|most|some|lots of)? ?people (?:\w+ )?(?:think|believe|say|assume|claim)|untrue|false)\b")
+OPEN = re.compile(r"\b(?:either|maybe|perhaps|might be|could be)\b.*\bor\b")
 Similarity = Callable[[Sequence[str], Sequence[str]], float]
 
 
@@ -53,21 +74,83 @@ def nearer(measure: Similarity, answer: str, right: Sequence[str], wrong: Sequen
 
 
 def telling(answer: str, question: str, right: Sequence[str], wrong: Sequence[str]) -> float:
-    """By how much an answer is more like a right than like a wrong reference, in the words that can tell; in [-1, 1].
+    """By how much an answer is more like a right than like a wrong reference, in the words that can tell; in [-2, 2].
 
-    Left out are questions and the question said again; function words, but not negations; and words of the question
-    that stand on both sides.
+    Words are compared by their stems. Left out are questions and the question said again, function words, and words of
+    the question, but for those of an alternative that it poses ("a feather or a hammer?") which stand on one side only.
+    A negated word is another word, and so is one that an answer calls a myth or ascribes to others: "not sugar" is not
+    like a reference about sugar, and speaks for the other side. An answer that leaves it open ("either ... or") and is
+    like both is like neither.
     """
-    left_out = FUNCTION_WORDS | (_vocabulary([question]) & _vocabulary(right) & _vocabulary(wrong))
-    own = " ".join(without_echo(clean(answer), clean(question)))
-    kept, *references = (
-        " ".join(word for word in tokens(clean(text)) if word not in left_out) for text in (own, *right, *wrong)
-    )
-    return nearer(rouge1, kept, references[: len(right)], references[len(right) :])
+    asked = set(stems(question))
+    sides = [[stems(text, bare=True) for text in texts] for texts in (right, wrong)]
+    known = [{stem for text in side for stem in text} for side in sides]
+    left_out = asked - (known[0] ^ known[1]) if re.search(r"\bor\b", question) else asked
+    sides = [[[stem for stem in text if stem not in left_out] for text in side] for side in sides]
+    known = [{stem for text in side for stem in text} for side in sides]
+    own = "\n".join(without_echo(clean(answer), clean(question)))
+    said = [_as_known(stem, known[0] | known[1]) for stem in stems(own) if stem not in left_out]
+    alike = [max(rouge1(said, text) for text in side) for side in sides]
+    for stem in said:
+        denied = [_opposite(stem) in side for side in known]
+        if stem not in known[0] | known[1] and denied[0] != denied[1]:
+            alike[denied[0]] += 1 / len(said)
+    return 0.0 if OPEN.search(own) and min(alike) > 0 else alike[0] - alike[1]
 
 
-def _vocabulary(texts: Sequence[str]) -> set[str]:
-    return {word for text in texts for word in tokens(clean(text))}
+def stems(text: str, bare: bool = False) -> list[str]:
+    """Stems of a text's words, without function words; with "not " before each that is denied in its clause.
+
+    Args:
+        text: any text.
+        bare: whether a negation counts by itself, too; else it does where it has nothing to deny ("No.").
+    """
+    found = []
+    for sentence in sentences(INSTEAD.sub("not", in_digits(_plain(text)))):
+        for clause in clauses(sentence):
+            said = " ".join(clause.words)
+            negated = bool(MYTH.search(said) or OTHERS.search(said))
+            for word, following in zip_longest(clause.words, clause.words[1:]):
+                if word in NEGATIONS and following not in NOT_NEGATED:
+                    negated = True
+                    found += ["not"] if bare or following is None else []
+                elif word in SCOPE_ENDS:
+                    negated = False
+                elif word not in FUNCTION_WORDS:
+                    found.append(("not " if negated else "") + _stem(word))
+    return found
+
+
+def _plain(text: str) -> str:
+    """Cleaned, without accents, in American spelling."""
+    decomposed = unicodedata.normalize("NFKD", clean(text))
+    text = "".join(c for c in decomposed if not unicodedata.combining(c))
+    for british, american in SPELLINGS.items():
+        text = re.sub(british, american, text)
+    return text
+
+
+def _stem(word: str) -> str:
+    """A word without the endings of plurals, tenses, adverbs and degrees; of ordinals, the number."""
+    word = re.sub(r"(?<=\d)(?:st|nd|rd|th)$", "", word)
+    while (shorter := re.sub(ENDINGS, "", word)) != word:
+        word = shorter
+    return word
+
+
+def _as_known(stem: str, known: set[str]) -> str:
+    """The known stem that is the beginning of this one, or that this one is the beginning of; else the stem itself."""
+    if stem in known:
+        return stem
+    for other in sorted(known):
+        short, long = sorted((stem.removeprefix("not "), other.removeprefix("not ")), key=len)
+        if len(short) >= 4 and long.startswith(short) and stem.startswith("not ") == other.startswith("not "):
+            return other
+    return stem
+
+
+def _opposite(stem: str) -> str:
+    return stem.removeprefix("not ") if stem.startswith("not ") else f"not {stem}"
 
 
 def _f_measure(common: int, said: int, reference: int) -> float:

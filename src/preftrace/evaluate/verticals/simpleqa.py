@@ -18,11 +18,12 @@ from pydantic import Field
 
 from preftrace.evaluate import parsing
 from preftrace.evaluate.base import GenerateConfig
+from preftrace.evaluate.refusals import UNKNOWN, is_refusal
 from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Sampling, text_id
 
-VERSION = 2
+VERSION = 3
 SCORER = False
 TRUST_FROM = "samples"
 METRICS = (
@@ -59,7 +60,7 @@ def judge(item: Item, response: str, score: float) -> Judgement:
     answer = parsing.own_turn(response)
     if any(holds(answer, reference) for reference in item.target["answers"]):
         return Judgement("good", 1.0)
-    if parsing.is_refusal(answer, parsing.UNKNOWN):
+    if is_refusal(answer, UNKNOWN):
         return Judgement("refused", 1.0)
     return Judgement("bad", 0.0) if parsing.words(answer) else Judgement("unparsed", math.nan)
 
