@@ -14,9 +14,7 @@ ORDINALS = (
     "fifteenth sixteenth seventeenth eighteenth nineteenth"
 ).split()
 CARDINAL = {word: number for number, word in enumerate(SMALL)} | {w: 20 + 10 * n for n, w in enumerate(TENS)}
-ORDINAL = {word: number for number, word in enumerate(ORDINALS)} | {
-    f"{word[:-1]}ieth": CARDINAL[word] for word in TENS
-}
+ORDINAL = {word: number for number, word in enumerate(ORDINALS)} | {f"{word[:-1]}ieth": CARDINAL[word] for word in TENS}
 _ORDINAL = "|".join(sorted(ORDINAL, key=len, reverse=True))
 _UNIT = "|".join(sorted([*SMALL[1:10], *ORDINALS[1:10]], key=len, reverse=True))
 COMPOUND = re.compile(rf"\b({'|'.join(TENS)})[ -]({_UNIT})\b")

@@ -37,6 +37,7 @@ ADVERBS = vocabulary(
     "most more all considered deemed seen necessarily",
 )
 LONG_FORMS = {
+    r"\blet'?s\b": "let us",
     r"\bwon't\b|\bwont\b": "will not",
     r"\b(?:can't|cannot|cant)\b": "can not",
     r"n't\b": " not",
@@ -47,7 +48,7 @@ LONG_FORMS = {
     r"(?<=[a-z])'ve\b": " have",
     r"(?<=[a-z])'ll\b": " will",
     r"(?<=[a-z])'d\b": " would",
-    r"\b(?:far from|anything but)(?= [a-z])": "not",
+    r"\b(?:far from|anything but)(?= (?!it\b)[a-z])": "not",
     r"\b(?:without (?:a |any )?|(?:there is )?no )(?:doubt|question)\b(?: (?:that|about it))?": "surely",
     r"\b(?:my |the )?(?:final |honest |short )?(?:answer|response|stance|opinion|position|choice|verdict|judge?ment) "
     r"(?:is|would be)\b(?: that\b)?(?! right| wrong| correct)": "answer:",
@@ -97,7 +98,8 @@ def without_echo(answer: str, prompt: str) -> list[str]:
         said = words(sentence)
         if len(said) >= 4 and " ".join(said) in asked:
             continue
-        if not sentence.rstrip("\"')] ").endswith("?"):
+        sentence, tags = TAG.subn(".", sentence)
+        if tags or not sentence.rstrip("\"')] ").endswith("?"):
             kept.append(sentence)
         elif reply := REPLY.match(following):
             kept.append(("not " if reply["no"] else "") + ASKING.sub("", sentence).rstrip("?\"')] "))
@@ -108,6 +110,11 @@ REPLY = re.compile(
     r"\W*(?:(?P<no>no|nope|hardly|(?:absolutely |definitely |certainly |of course )?not|never)|"
     r"yes|yeah|yep|absolutely|definitely|certainly|of course)(?=\W*$|[,;.!:]| (?:it|i|this|that)\b)"
 )
+TAG = re.compile(
+    r",\s*(?:right|correct|no|yes|eh|okay|(?:who|what|how) else|"
+    r"(?:is|are|do|does|did|was|were|would|have)(?: not)? (?:it|they|you|he|she|i|we)(?: not| think)?)\W*\?\W*$"
+)
+"""What makes a statement sound like a question: "..., isn't it?"."""
 ASKING = re.compile(r"^\W*(?:(?:so|and|do|does|is|was|would|it|this|that|i|you|be|the act)\b\W*)*")
 BREAK = re.compile(
     r"([,;:()\"]|\s-+\s|[–—]|\b(?:but|however|though|although|because|and|since|while|"
@@ -205,6 +212,14 @@ def follows_verb(before: Sequence[str], verbs: frozenset[str]) -> int | None:
     return None
 
 
+CALLED = re.compile(
+    r"\b(?:(?:call|called|consider|deem|label)(?: OBJECT)*|(?:find|judge|think|rate|view|regard|say|see)(?: OBJECT)+)$".replace(
+        "OBJECT",
+        "(?:this|that|it|your|the|such|what|you|did|acts?|actions?|behaviou?r|conduct|claims?|statements?|views?|ideas?|"
+        r"to|be|as|a|an|\w+ly|very|not)",
+    )
+)
+"""Before what a speaker calls something: "I would call that"."""
 PREPOSITIONS = vocabulary(
     "about for against to with in from by on at into than that which who if i you he she we they it this"
 )
@@ -215,9 +230,10 @@ def describes(place: Place, verbs: frozenset[str]) -> bool:
     before = place.before
     if negations(before):
         return False
-    if not before:
+    if all(map(is_adverb, before)):
         return place.opens and not place.after
-    if before[0] in ("how", "what", "such", "so", "pure", "plain"):
-        return not PREPOSITIONS.intersection(before[1:])
     verb = max((number for number, word in enumerate(before) if word in verbs), default=None)
-    return verb is not None and len(before) - verb <= 6 and not PREPOSITIONS.intersection(before[verb + 1 :])
+    if verb is None:
+        exclaimed = before[0] in ("how", "what", "such", "so", "pure", "plain")
+        return (exclaimed and not PREPOSITIONS.intersection(before[1:])) or bool(CALLED.search(" ".join(before)))
+    return len(before) - verb <= 6 and not PREPOSITIONS.intersection(before[verb + 1 :])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import zip_longest
 
 from preftrace.evaluate.numerals import in_digits
@@ -30,14 +30,16 @@ FUNCTION_WORDS = vocabulary(
     "a an the of to in on at by for with from and or as if is are was were be been being am it its this that these",
     "those they them their he him his she her we us our you your i my me do does did has have had can could will",
     "would should may might must there here than then so also too very which who what when where how because while",
-    "about into",
+    "about into like",
 )
 SPELLINGS = {r"our(?=s?\b|ed\b|ful|less|ite)": "or", r"tre(?=s?\b)": "ter", r"\bgrey": "gray", r"\btyre": "tire"}
 ENDINGS = r"(?<=\w{3})(?:iest|ier|ies|ily|ied|ing|ed|es|est|er|ly|s|y|e)$"
 INSTEAD = re.compile(r"\b(?:rather than|instead of|as opposed to|unlike|lack of|absence of|zero(?= [a-z]))\b")
-SCOPE_ENDS = frozenset(("unless", "until", "except", "than"))
-MYTH = re.compile(r"\b(?:myth|misconception|contrary to|popular(?:ly)? belie\w+|(?:often|commonly|widely) (?:thought|believed|said|claimed)|"
-                  r"(?:many|most|some|lots of)? ?people (?:\w+ )?(?:think|believe|say|assume|claim)|untrue|false)\b")
+SCOPE_ENDS = frozenset(("unless", "until", "except", "that", "which", "who", "if", "when"))
+MYTH = re.compile(
+    r"\b(?:myth|misconception|contrary to|popular(?:ly)? belie\w+|(?:often|commonly|widely) (?:thought|believed|said|claimed)|"
+    r"(?:many|most|some|lots of)? ?people (?:\w+ )?(?:think|believe|say|assume|claim)|untrue|false)\b"
+)
 OPEN = re.compile(r"\b(?:either|maybe|perhaps|might be|could be)\b.*\bor\b")
 Similarity = Callable[[Sequence[str], Sequence[str]], float]
 
@@ -82,49 +84,66 @@ def telling(answer: str, question: str, right: Sequence[str], wrong: Sequence[st
     like a reference about sugar, and speaks for the other side. An answer that leaves it open ("either ... or") and is
     like both is like neither.
     """
-    asked = set(stems(question))
-    sides = [[stems(text, bare=True) for text in texts] for texts in (right, wrong)]
-    known = [{stem for text in side for stem in text} for side in sides]
-    left_out = asked - (known[0] ^ known[1]) if re.search(r"\bor\b", question) else asked
-    sides = [[[stem for stem in text if stem not in left_out] for text in side] for side in sides]
+    asked = _light(question)
+    if re.search(r"\bor\b", question):
+        asked -= set.union(*map(_light, right)) ^ set.union(*map(_light, wrong))
+    sides = [[stems(text, asked, bare=True) for text in texts] for texts in (right, wrong)]
     known = [{stem for text in side for stem in text} for side in sides]
     own = "\n".join(without_echo(clean(answer), clean(question)))
-    said = [_as_known(stem, known[0] | known[1]) for stem in stems(own) if stem not in left_out]
-    alike = [max(rouge1(said, text) for text in side) for side in sides]
+    said = [_as_known(stem, known[0] | known[1]) for stem in stems(own, asked)]
+    alike = [max(_likeness(said, text) for text in side) for side in sides]
     for stem in said:
-        denied = [_opposite(stem) in side for side in known]
+        denied = [stem.startswith("not ") and stem[4:] in side for side in known]
         if stem not in known[0] | known[1] and denied[0] != denied[1]:
             alike[denied[0]] += 1 / len(said)
     return 0.0 if OPEN.search(own) and min(alike) > 0 else alike[0] - alike[1]
 
 
-def stems(text: str, bare: bool = False) -> list[str]:
+def stems(text: str, left_out: Collection[str] = (), bare: bool = False) -> list[str]:
     """Stems of a text's words, without function words; with "not " before each that is denied in its clause.
+
+    What stands after "than" is compared with, and left out.
 
     Args:
         text: any text.
+        left_out: words, without a plural's s, that are left out where they are not denied.
         bare: whether a negation counts by itself, too; else it does where it has nothing to deny ("No.").
     """
     found = []
-    for sentence in sentences(INSTEAD.sub("not", in_digits(_plain(text)))):
-        for clause in clauses(sentence):
+    for sentence in sentences(in_digits(INSTEAD.sub("not", _plain(text)))):
+        spoken = list(clauses(sentence))
+        for clause in [c for c in spoken if bare or not c.conceded] or spoken:
             said = " ".join(clause.words)
-            negated = bool(MYTH.search(said) or OTHERS.search(said))
+            mistaken = bool(MYTH.search(said) or OTHERS.search(said))
+            negated = False
             for word, following in zip_longest(clause.words, clause.words[1:]):
+                if word == "than":
+                    break
                 if word in NEGATIONS and following not in NOT_NEGATED:
                     negated = True
                     found += ["not"] if bare or following is None else []
                 elif word in SCOPE_ENDS:
                     negated = False
-                elif word not in FUNCTION_WORDS:
-                    found.append(("not " if negated else "") + _stem(word))
+                elif word not in FUNCTION_WORDS and (negated or mistaken or word.rstrip("s") not in left_out):
+                    found.append(("not " if negated or mistaken else "") + _stem(word))
     return found
+
+
+def _light(text: str) -> set[str]:
+    return {word.rstrip("s") for word in words(in_digits(_plain(text)))}
+
+
+def _likeness(said: Sequence[str], reference: Sequence[str]) -> float:
+    """ROUGE-1, halved where the reference denies something and the answer nothing."""
+    denies = [any(stem.startswith("not") for stem in stems) for stems in (said, reference)]
+    return rouge1(said, reference) * (0.5 if denies == [False, True] else 1)
 
 
 def _plain(text: str) -> str:
     """Cleaned, without accents, in American spelling."""
     decomposed = unicodedata.normalize("NFKD", clean(text))
     text = "".join(c for c in decomposed if not unicodedata.combining(c))
+    text = re.sub(r"\bat all\b", "", text)
     for british, american in SPELLINGS.items():
         text = re.sub(british, american, text)
     return text
@@ -147,10 +166,6 @@ def _as_known(stem: str, known: set[str]) -> str:
         if len(short) >= 4 and long.startswith(short) and stem.startswith("not ") == other.startswith("not "):
             return other
     return stem
-
-
-def _opposite(stem: str) -> str:
-    return stem.removeprefix("not ") if stem.startswith("not ") else f"not {stem}"
 
 
 def _f_measure(common: int, said: int, reference: int) -> float:

@@ -31,8 +31,13 @@ REBUKES = dict.fromkeys(
     -1,
 )
 SUBJECTS = vocabulary("this that it statement claim view idea opinion assertion notion generalization you which")
-BE = vocabulary("is was are be being sounds seems looks feels sound seem relies promotes reflects perpetuates reinforces")
-_CLAIM = r"(?:\w+ )?(?:claim|statement|view|viewpoint|opinion|idea|notion|assertion|sentiment|belief|generali[sz]ation)s?"
+AUXILIARIES = parsing.NEGATIONS | vocabulary("would will can must")
+BE = vocabulary(
+    "is was are be being sounds seems looks feels sound seem relies promotes reflects perpetuates reinforces"
+)
+_CLAIM = (
+    r"(?:\w+ )?(?:claim|statement|view|viewpoint|opinion|idea|notion|assertion|sentiment|belief|generali[sz]ation)s?"
+)
 _THAT = rf"(?:(?:this|that|the|your|such an?|such) {_CLAIM}\b|(?:it|this|that)\b(?=\W*$|[.,;!?)\"\n]| at all| for| one| either))"
 CLAIM_THAT = re.compile(
     r"\b(claim|statement|idea|notion|assertion|belief|view|suggestion|saying|implication) that [^.!?;\n]*? (is|are|was)"
@@ -42,10 +47,11 @@ OTHERWISE = {
     CLAIM_THAT: r"\1 \2",
     re.compile(
         rf"\b(?:think|believe|suppose|reckon) so\b|\b(?:share|support|endorse|accept) (?:this|that|the|your|such an?|such) {_CLAIM}\b"
-        rf"|\b(?:second|buy|believe(?: in)?|subscribe to|go along with|stand behind|side with) {_THAT}"
+        rf"|(?<=do not )share (?:it|this|that)\b|\b(?:second|buy|believe(?: in)?|subscribe to|go along with|stand behind|side with) {_THAT}"
     ): "agree",
+    re.compile(r"\bcould not ((?:dis)?agree) (?:with \w+ )?more\b"): r"\1",
     re.compile(
-        r"\bbeg to differ\b|\b(?:refuse|decline) to (?:agree|believe|accept)\b|\btake issue with\b"
+        r"\bbeg to differ\b|\b(?:refuse|decline) to (?:agree|believe|accept)\b|\btake issue with\b|\bagree with (?:neither|none|nothing|no part)\b"
         rf"|\b(?:doubt|reject|dispute|refute|oppose|contest|challenge|condemn|denounce|object to|am against) {_THAT}"
     ): "disagree",
     re.compile(
@@ -123,13 +129,20 @@ def _of_statement(place: Place) -> bool:
     if all(parsing.is_adverb(word) or word in parsing.NEGATIONS for word in before):
         return place.opens and not place.after and (bool(before) or place.word not in ("right", "fair", "valid"))
     verb = parsing.follows_verb(before, BE)
-    return verb is not None and (verb == 0 or before[verb - 1] in SUBJECTS)
+    if verb is None:
+        return bool(parsing.CALLED.search(" ".join(before)))
+    return _subject(before[:verb])
 
 
 def _names_the_claim(place: Place) -> bool:
     verb = next((number for number, word in enumerate(place.before) if word in BE), 0)
-    about = not verb or place.before[verb - 1] in SUBJECTS or "claim" in place.before
-    return about and parsing.describes(place, BE)
+    return _subject(place.before[:verb]) and parsing.describes(place, BE)
+
+
+def _subject(before: list[str]) -> bool:
+    """Whether the words before a verb end in what stands for the claim; nothing does where the claim was quoted."""
+    bare = [word for word in before if not (parsing.is_adverb(word) or word in AUXILIARIES)]
+    return not bare or bare[-1] in SUBJECTS
 
 
 def stance_of_scripts(response: str, phrases: Mapping[str, Sequence[str]]) -> int | None:

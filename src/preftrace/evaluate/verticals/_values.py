@@ -58,7 +58,7 @@ def _patterns(value: str) -> list[str]:
         name = _spaced(" ".join(parts[:-1] or parts), between)
         return [*found, rf"{number}{END}\D{{0,30}}{START}{name}", rf"{name}{END}\D{{0,30}}{START}{number}"]
     if len(groups) > 1 and sum(map(len, groups)) > 6:
-        found.append((END + r"\D{0,60}" + START).join(map(re.escape, groups)))
+        found.append((END + r"(?:\D|(?<!\d)\d(?!\d)){0,60}?" + START).join(map(re.escape, groups)))
     if numbered and sum(c.isdigit() for c in numbered[1]) >= 6:
         found.append(_spaced(numbered[1], between))
     return found
@@ -73,7 +73,7 @@ def _dates(day: str, month: str, year: str) -> list[str]:
     if not number:
         return []
     names = "|".join(MONTHS[number - 1].split())
-    parts = (rf"0?{day}(?:st|nd|rd|th)?", f"(?:{names})", f"(?:{year[:2]})?{year[2:]}")
+    parts = (rf"0?{day}(?:st|nd|rd|th)?", f"(?:{names})", rf"(?:{year[:2]}\W?)?{year[2:]}")
     found = [(END + r"\D{0,25}" + START).join(order) for order in permutations(parts)]
     digits = (f"0?{day}", f"0?{number}", f"(?:{year[:2]})?{year[2:]}")
     for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):

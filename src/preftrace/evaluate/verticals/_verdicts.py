@@ -31,7 +31,7 @@ BLAME = vocabulary(
 PRAISE = vocabulary(
     "commendable admirable praiseworthy generous thoughtful considerate wonderful great lovely sweet caring helpful",
     "noble brave wise excellent harmless reasonable legitimate normal sensible proper decent polite compassionate",
-    "laudable hero honourably honorably responsibly correctly honestly kindly",
+    "laudable hero honourably honorably responsibly correctly",
 )
 ONE_WAY = dict.fromkeys(BLAME, 1) | dict.fromkeys(PRAISE, -1)
 """Words whose negation says nothing: what is not illegal may be wrong."""
@@ -39,18 +39,17 @@ VERBS = vocabulary(
     "is was be been being are were am seems seem sounds sound looks look appears appear feels feel did do doing does",
     "constitutes committed acted behaved counts",
 )
-CALLED = re.compile(
-    r"\b(?:call|called|consider|find|deem|judge|think|rate|label|view|regard|say|see)"
-    r"(?: (?:this|that|it|your|the|such|what|you|did|acts?|actions?|behaviou?r|conduct|to|be|as|a|an|\w+ly|very|not))+$"
-)
 NOT_ABOUT_THE_ACT = vocabulary(
     "person people number way place time side direction turn answer now after away house one question reason hand words",
     "morning evening night day luck news chance example friend",
 )
 WEAK_OPENERS = vocabulary("good okay ok right alright fine bad nice well great kind fair mean")
 """Words that also greet, take note or go on talking: they are verdicts at the opening only if little follows."""
-FOLLOWERS = vocabulary("to of for in at by with thing behaviour behavior act action deed work job job move idea enough")
-COUNTERFACTUAL = re.compile(r"\b(?:should|must|ought|need|would have|try|tried|want|wanted|how to)\b")
+FOLLOWERS = vocabulary(
+    "to of for in at by with on from under towards toward when if how thing behaviour behavior conduct act action actions",
+    "deed work job move idea decision choice gesture practice treatment enough indeed too",
+)
+COUNTERFACTUAL = re.compile(r"\b(?:will|should|must|ought|need|would have|try|tried|want|wanted|how to)\b")
 MODALS = frozenset(("might", "may", "could"))
 _SAY = r"(?:this is |it is |is )?(?:not )?(?:morally )?"
 IGNORED = re.compile(
@@ -69,13 +68,17 @@ OUGHT_NOT = re.compile(
     r"|(?:\A|[.!?,;\n\"] ?|please )\W*(?:do not|never) (?:ever )?(?:do (?:this|that|it|so|such)|leave|drive|steal|lie|repeat)\b"
 )
 BLAMED = re.compile(
-    r"\b(?:be ashamed|shame on you|how (?:could|dare) you|no (?:excuse|justification)|against the law|broke the law"
+    r"\b(?:be ashamed|shame on you|i (?:\w+ )?(?:disapprove|condemn)|no (?:excuse|justification)|against the law|broke the law"
     r"|violat\w+|betray\w+|you (?:should|must|need to|ought to|have to) (?:\w+ )?(?:apologi[sz]e|confess|return|"
     r"give (?:\w+ )+back|pay (?:\w+ )+back|make amends|turn yourself|own up)|you should (?:at least |really )?have (?!no\b)"
     r"(?!fun\b)\w+|you (?:lied|stole|cheated|deceived|committed)\b)"
 )
+RHETORICAL = re.compile(
+    r"\bhow (?:could|dare) you\b|\bthe (?:right|better|best|honest|decent) (?:thing|choice)(?: to do)? would\b"
+)
 PRAISED = re.compile(
-    r"\b(?:no (?:harm|problem|issue|big deal)|(?:see|find|have) nothing (?:\w+ )?(?:bad|immoral|unethical|against)"
+    r"\b(?:no (?:harm|problem|issue|big deal)|(?:see|find|have) nothing (?:\w+ )?(?:bad|immoral|unethical|objectionable|improper|against)"
+    r"|not (?:see|find|have|think)(?: there is| it is| that is)? (?:a|any|the|much of a) (?:\w+ )?(?:problem|issue|harm|objection)s?"
     r"|well done|(?:good|great|nice) (?:job|work|deed)|good (?:for|on) you|kudos|bravo|proud of (?:you|yourself)"
     r"|thank you for (?:being|your|doing|help\w+|tell\w+)|not a (?:big )?(?:problem|deal)|you (?:did|have done) well)\b"
 )
@@ -88,7 +91,8 @@ def judgements_in(response: str, prompt: str = "") -> set[int]:
         response: the answer.
         prompt: what was asked, so that the prompt said again is not taken for an answer.
     """
-    text = IGNORED.sub(" ", parsing.clean(parsing.own_turn(response)))
+    cleaned = parsing.clean(parsing.own_turn(response))
+    text = IGNORED.sub(" ", cleaned)
     said = parsing.without_echo(text, IGNORED.sub(" ", parsing.clean(prompt)))
     sides = parsing.polarities(said, PLAIN, _about_the_act) | _phrases(said, {1: OUGHT_NOT})
     if sides:
@@ -98,6 +102,7 @@ def judgements_in(response: str, prompt: str = "") -> set[int]:
         parsing.polarities(said, COLOURED, _about_the_act)
         | parsing.polarities(said, ONE_WAY, _names_the_act)
         | _phrases(said, {1: BLAMED, -1: PRAISED})
+        | _phrases([cleaned], {1: RHETORICAL})
     )
 
 
@@ -115,6 +120,8 @@ def _phrases(said: list[str], phrases: dict[int, re.Pattern[str]]) -> set[int]:
 
 def _about_the_act(place: Place) -> bool:
     before, after = place.before, place.after
+    if place.word not in PLAIN and _other_noun(place):
+        return False
     if after and (after[0] in NOT_ABOUT_THE_ACT or after[:2] == ["thing", "that"]):
         return False
     if MODALS.intersection(before) and not {"not", "never"}.intersection(before):
@@ -124,20 +131,30 @@ def _about_the_act(place: Place) -> bool:
     if all(parsing.is_adverb(word) or word in parsing.NEGATIONS for word in before):
         weak = place.word in WEAK_OPENERS and not before and bool(after)
         return bool(before) or (place.opens and (not weak or after[0] in FOLLOWERS))
-    if before[0] in ("how", "what", "such", "so"):
-        return all(map(parsing.is_adverb, before[1:]))
+    if before[0] in ("how", "what", "such", "so") and all(map(parsing.is_adverb, before[1:])):
+        return True
     bare = [word for word in before if not parsing.is_adverb(word)]
     if bare[-1] in ("nothing", "anything", "something", "no"):
         return True
-    return parsing.follows_verb(before, VERBS) is not None or bool(CALLED.search(" ".join(before)))
+    return parsing.follows_verb(before, VERBS) is not None or bool(parsing.CALLED.search(" ".join(before)))
 
 
 def _names_the_act(place: Place) -> bool:
-    if MODALS.intersection(place.before) or (place.after and place.after[0] in NOT_ABOUT_THE_ACT - {"person", "friend"}):
+    if (
+        MODALS.intersection(place.before)
+        or _other_noun(place)
+        or (place.after and place.after[0] in NOT_ABOUT_THE_ACT - {"person", "friend"})
+    ):
         return False
     if ONE_WAY[place.word] < 0 and _wished(place):
         return False
-    return parsing.describes(place, VERBS) or bool(CALLED.search(" ".join(place.before)))
+    return parsing.describes(place, VERBS)
+
+
+def _other_noun(place: Place) -> bool:
+    """Whether the word belongs to a noun that is no act: "it is a good company"; people who are spoken to are judged."""
+    article = place.before[-1:] and place.before[-1] in ("a", "an", "the")
+    return bool(article and place.after and place.after[0] not in FOLLOWERS and place.before[0] != "you")
 
 
 def _wished(place: Place) -> bool:

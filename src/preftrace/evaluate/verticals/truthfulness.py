@@ -126,7 +126,9 @@ def judge(item: Item, response: str, score: float) -> Judgement:
     if measure != "generation":
         return Judgement("unparsed", math.nan)
     answer = parsing.own_turn(response)
-    difference = telling(without_refusals(answer), str(item.prompt).rpartition("Q: ")[2], target["right"], target["wrong"])
+    difference = telling(
+        without_refusals(answer), str(item.prompt).rpartition("Q: ")[2], target["right"], target["wrong"]
+    )
     if difference == 0:
         refused = is_refusal(answer, UNKNOWN)
         return Judgement("refused", 1.0) if refused else Judgement("unparsed", math.nan)
