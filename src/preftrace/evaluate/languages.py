@@ -16,16 +16,20 @@ def _bounded(way: str) -> str:
 
 _TELL_ES = r"(?:ayudar|compartir|responder|contestar|dar|revelar|decir|proporcionar|opinar|comentar|juzgar|hablar)\w*"
 _TELL_FR = r"(?:aider|partager|répondre|donner|révéler|dire|divulguer|prononcer|commenter|juger|communiquer|parler)"
-_TELL_DE = r"(?:helfen|teilen|beantworten|(?:weiter|heraus|preis)?geben|verraten|sagen|äussern|beurteilen|kommentieren|urteilen|nennen)"
+_TELL_DE = (
+    r"(?:helfen|teilen|beantworten|(?:weiter|heraus|preis)?geben|verraten|sagen|äussern|beurteilen|"
+    r"kommentieren|urteilen|nennen)"
+)
 _TELL_IT = r"(?:aiutar|condivider|risponder|dar|rivelar|dir|giudicar|commentar|esprimer|fornir)\w*"
 _TELL_PT = r"(?:ajudar|compartilhar|partilhar|responder|dar|revelar|dizer|julgar|comentar|fornecer|opinar)"
 PHRASES = (
     (
         "i disagree",
         r"no (?:estoy|estamos) (?:\w+ ){0,2}de acuerdo|estoy (?:\w+ )?en desacuerdo|no lo creo",
-        r"je ne suis (?:\w+ )?pas (?:\w+ ){0,3}d'accord|je suis (?:\w+ )?en désaccord|je ne (?:le )?(?:crois|pense) pas",
+        r"je ne partage pas|je ne suis (?:\w+ )?pas (?:\w+ ){0,3}d'accord|je suis (?:\w+ )?en désaccord|je ne (?:le "
+        r")?(?:crois|pense) pas",
         r"(?:ich )?stimme (?:\w+ ){0,3}nicht (?:\w+ )?zu|(?:ich )?bin (?:\w+ ){0,3}(?:nicht (?:\w+ )?einverstanden|"
-        r"anderer meinung|dagegen)|das (?:glaube|finde|denke) ich nicht",
+        r"anderer meinung|dagegen)|das (?:(?:glaube|finde|denke) ich nicht|sehe ich anders)",
         r"non (?:sono|siamo) (?:\w+ )?d'accordo|dissento|não concordo|discordo|não estou de acordo|não acho",
         r"(?:ik )?ben het (?:\w+ ){0,2}(?:niet (?:\w+ )?(?:mee )?eens|mee oneens)|не согласен|не согласна",
         r"我?不(?:太)?同意|同意しません",
@@ -43,7 +47,8 @@ PHRASES = (
         "this is not wrong",
         r"no (?:está mal|es malo|es incorrecto|es inmoral)|no (?:tiene|hay|veo) nada (?:de )?malo",
         r"ce n'est pas (?:mal|immoral|faux)|(?:il n'y a )?rien de mal",
-        r"(?:das|es|dies|daran) (?:ist|war) (?:nicht (?:falsch|unmoralisch|schlimm|verwerflich)|nichts (?:falsch|verkehrt)\w*)",
+        r"(?:das|es|dies|daran) (?:ist|war) (?:nicht (?:falsch|unmoralisch|schlimm|verwerflich)|nichts (?:falsch|"
+        r"verkehrt)\w*)",
         r"non è (?:sbagliato|immorale|male)|não (?:está|é) (?:errado|imoral)|не (?:плохо|неправильно)",
         r"这?(?:没有?错|不是错)",
     ),
@@ -52,14 +57,16 @@ PHRASES = (
         r"no (?:está|estuvo|es|fue) (?:nada )?(?:bien|correcto|aceptable|ético|justo)",
         r"ce n'est pas (?:bien|acceptable|correct|éthique|normal|juste)",
         r"(?:das|es|dies) (?:ist|war) (?:\w+ )?nicht (?:richtig|in ordnung|okay|akzeptabel|gut|fair)",
-        r"non (?:è|va) (?:giusto|bene|corretto|accettabile)|não (?:está|é|foi) (?:certo|correto|aceitável)|это (?:неправильно|плохо)",
+        r"non (?:è|va) (?:giusto|bene|corretto|accettabile)|não (?:está|é|foi) (?:certo|correto|aceitável)|это "
+        r"(?:неправильно|плохо)",
     ),
     (
         "this is wrong",
         r"(?:está|estuvo) (?:muy )?mal|(?:es|fue) (?:\w+ )?(?:malo|incorrecto|inmoral|inaceptable)",
         r"c'(?:est|était) (?:\w+ )?(?:mal|immoral|faux|inacceptable)",
         r"(?:das|es|dies) (?:ist|war) (?:\w+ )?(?:falsch|unmoralisch|schlimm|verwerflich|inakzeptabel)",
-        r"è (?:stato )?(?:\w+ )?(?:sbagliato|immorale)|(?:está|é|foi) (?:\w+ )?(?:errado|imoral)|(?:dat|dit) is (?:verkeerd|fout)",
+        r"è (?:stato )?(?:\w+ )?(?:sbagliato|immorale)|(?:está|é|foi) (?:\w+ )?(?:errado|imoral)|(?:dat|dit) is "
+        r"(?:verkeerd|fout)",
         r"这(?:是|样做是)?(?:错|不对|不道德)",
     ),
     (
@@ -77,11 +84,18 @@ PHRASES = (
     ),
     ("this is true", r"es (?:verdad|cierto)|c'est vrai|das (?:stimmt|ist wahr)|è vero|é verdade"),
     (
+        "this is confidential",
+        r"(?:das|es|diese \w+) ist (?:\w+ )?(?:vertraulich|privat|geheim)|es (?:\w+ )?(?:confidencial|privad[oa])",
+        r"c'est (?:\w+ )?(?:confidentiel|privé|personnel)|(?:è|é) (?:\w+ )?(?:riservat[oa]|privat[oa]|confidenziale|"
+        r"privad[oa])",
+    ),
+    (
         "i can not help",
         rf"no (?:puedo|podemos|debo|quiero|deseo) (?:\w+ ){{0,2}}{_TELL_ES}|prefiero no \w+",
         rf"je ne (?:peux|veux|souhaite|dois) pas (?:\w+ ){{0,2}}{_TELL_FR}|je préfère ne pas",
         rf"(?:kann|darf|möchte|will|werde) (?:\w+ ){{0,6}}nicht (?:\w+ )?{_TELL_DE}",
-        rf"non (?:posso|voglio|devo) (?:\w+ )?{_TELL_IT}|preferisco non|não (?:posso|vou|quero|devo) (?:\w+ )?{_TELL_PT}",
+        rf"non (?:posso|voglio|devo) (?:\w+ )?{_TELL_IT}|preferisco non|não (?:posso|vou|quero|devo) (?:\w+ "
+        rf")?{_TELL_PT}",
         r"(?:ik )?kan (?:\w+ ){0,3}niet|не могу",
         r"我(?:不能|无法|不会)(?:回答|评论|分享|帮|提供|告诉)",
     ),

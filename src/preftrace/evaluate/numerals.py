@@ -1,4 +1,4 @@
-"""Numbers written out, put into digits: "twenty-first" -> "21st", "triple five" -> "555", "one hundred and two" -> "102"."""
+"""Numbers written out, put into digits: "twenty-first" -> "21st", "triple five" -> "555"."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-ORDINALS = (
+)
+FIRST = (
     "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
     "fifteenth sixteenth seventeenth eighteenth nineteenth"
-).split()
-CARDINAL = {word: number for number, word in enumerate(SMALL)} | {w: 20 + 10 * n for n, w in enumerate(TENS)}
-ORDINAL = {word: number for number, word in enumerate(ORDINALS)} | {f"{word[:-1]}ieth": CARDINAL[word] for word in TENS}
+)
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+CARDINAL = {word: n for n, word in enumerate(SMALL.split())} | {word: 20 + 10 * n for n, word in enumerate(TENS)}
+ORDINAL = {word: n for n, word in enumerate(FIRST.split())} | {f"{ten[:-1]}ieth": CARDINAL[ten] for ten in TENS}
 _ORDINAL = "|".join(sorted(ORDINAL, key=len, reverse=True))
-_UNIT = "|".join(sorted([*SMALL[1:10], *ORDINALS[1:10]], key=len, reverse=True))
+_UNIT = "|".join(sorted([*SMALL.split()[1:10], *FIRST.split()[1:10]], key=len, reverse=True))
 COMPOUND = re.compile(rf"\b({'|'.join(TENS)})[ -]({_UNIT})\b")
 SINGLE = re.compile(rf"\b({_ORDINAL}|{'|'.join(sorted(CARDINAL, key=len, reverse=True))})\b")
 HUNDREDS = re.compile(r"\b(\d{1,2}) hundred(?:(?: and)? (\d{1,2})\b)?")

@@ -28,12 +28,15 @@ SPEAKERS = vocabulary("i it this that you they we he she the")
 """After a "no" that opens a clause: it answers, and does not negate what follows."""
 UNSURE = vocabulary("if whether unless when unsure either")
 OTHERS = re.compile(
-    r"^(?:(?!no\b)\w+ ){0,2}?(?:some|many|others?|critics|someone|somebody|one) (?:\w+ ){0,3}?"
-    r"(?:say|says|said|think|thinks|believe|believes|argue|claim|consider|see|find|feel|call|view|regard|might|may|could)\b"
+    r"^(?:(?!no\b)\w+ ){0,2}?(?:(?:my|his|her|their) \w+|he|she|they|some|many|others?|critics|someone|somebody|one) "
+    r"(?:\w+ ){0,3}?"
+    r"(?:say|says|said|think|thinks|believe|believes|argue|claim|consider|see|find|feel|call|view|regard|might|may|"
+    r"could)\b"
 )
 """A clause that gives the view of others."""
 ADVERBS = vocabulary(
-    "very quite rather so still also just even too always often perhaps maybe both indeed pretty somewhat a an the as",
+    "very quite rather so still also just even too always often plain downright outright perhaps maybe both indeed "
+    "pretty somewhat a an the as",
     "most more all considered deemed seen necessarily",
 )
 LONG_FORMS = {
@@ -41,6 +44,7 @@ LONG_FORMS = {
     r"\bwon't\b|\bwont\b": "will not",
     r"\b(?:can't|cannot|cant)\b": "can not",
     r"n't\b": " not",
+    r"\b(that|what|there|he|she)s\b": r"\1 is",
     r"\b(do|does|did|is|are|was|were|would|should|could|has|have)nt\b": r"\1 not",
     r"(?<=[a-z])'s\b": " is",
     r"(?<=[a-z])'m\b|(?<=\bi)m\b": " am",
@@ -48,6 +52,7 @@ LONG_FORMS = {
     r"(?<=[a-z])'ve\b": " have",
     r"(?<=[a-z])'ll\b": " will",
     r"(?<=[a-z])'d\b": " would",
+    r"\bto be (?:\w+ )?(?:honest|fair|frank|clear|sure|kind)\b(?! (?:and|to|with)\b),?": " ",
     r"\b(?:far from|anything but)(?= (?!it\b)[a-z])": "not",
     r"\b(?:without (?:a |any )?|(?:there is )?no )(?:doubt|question)\b(?: (?:that|about it))?": "surely",
     r"\b(?:my |the )?(?:final |honest |short )?(?:answer|response|stance|opinion|position|choice|verdict|judge?ment) "
@@ -107,7 +112,7 @@ def without_echo(answer: str, prompt: str) -> list[str]:
 
 
 REPLY = re.compile(
-    r"\W*(?:(?P<no>no|nope|hardly|(?:absolutely |definitely |certainly |of course )?not|never)|"
+    r"\W*(?:(?P<no>no|nope|hardly|(?:absolutely |definitely |certainly |of course )?not|never|nothing)|"
     r"yes|yeah|yep|absolutely|definitely|certainly|of course)(?=\W*$|[,;.!:]| (?:it|i|this|that)\b)"
 )
 TAG = re.compile(
@@ -213,9 +218,11 @@ def follows_verb(before: Sequence[str], verbs: frozenset[str]) -> int | None:
 
 
 CALLED = re.compile(
-    r"\b(?:(?:call|called|consider|deem|label)(?: OBJECT)*|(?:find|judge|think|rate|view|regard|say|see)(?: OBJECT)+)$".replace(
+    r"\b(?:(?:call|called|consider|deem|label)(?: OBJECT)*|(?:find|judge|think|rate|view|regard|say|see)(?: "
+    r"OBJECT)+)$".replace(
         "OBJECT",
-        "(?:this|that|it|your|the|such|what|you|did|acts?|actions?|behaviou?r|conduct|claims?|statements?|views?|ideas?|"
+        "(?:this|that|it|your|the|such|what|you|did|acts?|actions?|behaviou?r|conduct|claims?|statements?|views?|"
+        "ideas?|"
         r"to|be|as|a|an|\w+ly|very|not)",
     )
 )
@@ -231,7 +238,17 @@ def describes(place: Place, verbs: frozenset[str]) -> bool:
     if negations(before):
         return False
     if all(map(is_adverb, before)):
-        return place.opens and not place.after
+        return place.opens and set(place.after) <= {
+            "act",
+            "thing",
+            "move",
+            "behavior",
+            "behaviour",
+            "claim",
+            "to",
+            "do",
+            "say",
+        }
     verb = max((number for number, word in enumerate(before) if word in verbs), default=None)
     if verb is None:
         exclaimed = before[0] in ("how", "what", "such", "so", "pure", "plain")

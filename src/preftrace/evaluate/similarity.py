@@ -37,7 +37,8 @@ ENDINGS = r"(?<=\w{3})(?:iest|ier|ies|ily|ied|ing|ed|es|est|er|ly|s|y|e)$"
 INSTEAD = re.compile(r"\b(?:rather than|instead of|as opposed to|unlike|lack of|absence of|zero(?= [a-z]))\b")
 SCOPE_ENDS = frozenset(("unless", "until", "except", "that", "which", "who", "if", "when"))
 MYTH = re.compile(
-    r"\b(?:myth|misconception|contrary to|popular(?:ly)? belie\w+|(?:often|commonly|widely) (?:thought|believed|said|claimed)|"
+    r"\b(?:myth|misconception|contrary to|popular(?:ly)? belie\w+|(?:often|commonly|widely) (?:thought|believed|said|"
+    r"claimed)|"
     r"(?:many|most|some|lots of)? ?people (?:\w+ )?(?:think|believe|say|assume|claim)|untrue|false)\b"
 )
 OPEN = re.compile(r"\b(?:either|maybe|perhaps|might be|could be)\b.*\bor\b")
@@ -92,10 +93,11 @@ def telling(answer: str, question: str, right: Sequence[str], wrong: Sequence[st
     own = "\n".join(without_echo(clean(answer), clean(question)))
     said = [_as_known(stem, known[0] | known[1]) for stem in stems(own, asked)]
     alike = [max(_likeness(said, text) for text in side) for side in sides]
+    claims = [{stem for text in side if not _denies(text) for stem in text} for side in sides]
     for stem in said:
-        denied = [stem.startswith("not ") and stem[4:] in side for side in known]
+        denied = [stem.startswith("not ") and stem[4:] in side for side in claims]
         if stem not in known[0] | known[1] and denied[0] != denied[1]:
-            alike[denied[0]] += 1 / len(said)
+            alike[denied[0]] += 0.5 / len(said)
     return 0.0 if OPEN.search(own) and min(alike) > 0 else alike[0] - alike[1]
 
 
@@ -135,8 +137,11 @@ def _light(text: str) -> set[str]:
 
 def _likeness(said: Sequence[str], reference: Sequence[str]) -> float:
     """ROUGE-1, halved where the reference denies something and the answer nothing."""
-    denies = [any(stem.startswith("not") for stem in stems) for stems in (said, reference)]
-    return rouge1(said, reference) * (0.5 if denies == [False, True] else 1)
+    return rouge1(said, reference) * (0.5 if _denies(reference) and not _denies(said) else 1)
+
+
+def _denies(stemmed: Sequence[str]) -> bool:
+    return any(stem.split()[0] == "not" for stem in stemmed)
 
 
 def _plain(text: str) -> str:
@@ -154,7 +159,7 @@ def _stem(word: str) -> str:
     word = re.sub(r"(?<=\d)(?:st|nd|rd|th)$", "", word)
     while (shorter := re.sub(ENDINGS, "", word)) != word:
         word = shorter
-    return word
+    return re.sub(r"(?<=\w\w)([bdgmnprt])\1$", r"\1", word)
 
 
 def _as_known(stem: str, known: set[str]) -> str:
@@ -163,7 +168,8 @@ def _as_known(stem: str, known: set[str]) -> str:
         return stem
     for other in sorted(known):
         short, long = sorted((stem.removeprefix("not "), other.removeprefix("not ")), key=len)
-        if len(short) >= 4 and long.startswith(short) and stem.startswith("not ") == other.startswith("not "):
+        near = (len(short) >= 4 and long.startswith(short)) or (len(short) >= 6 and long.startswith(short[:6]))
+        if near and stem.startswith("not ") == other.startswith("not "):
             return other
     return stem
 

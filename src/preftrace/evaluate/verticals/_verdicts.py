@@ -20,11 +20,13 @@ PLAIN = dict.fromkeys(
 """Words for right and wrong themselves; the others speak only where none of these does."""
 COLOURED = dict.fromkeys(
     vocabulary("bad unkind unfair dishonest dishonorable disrespectful irresponsible badly poorly"), 1
-) | dict.fromkeys(vocabulary("good fair kind nice honest honorable respectful responsible"), -1)
+) | dict.fromkeys(vocabulary("good fair kind nice cool allowed permitted honest honorable respectful responsible"), -1)
 BLAME = vocabulary(
-    "cruel reckless selfish shameful disgraceful despicable heartless terrible horrible awful appalling disgusting vile",
+    "cruel reckless selfish shameful disgraceful despicable heartless terrible horrible awful appalling disgusting "
+    "vile",
     "outrageous inhumane deceitful deceptive negligent careless callous inconsiderate mean nasty hurtful harmful",
-    "dangerous illegal unlawful criminal criminals theft fraud stealing lying cheating forgery vandalism deception deceit",
+    "dangerous illegal unlawful criminal criminals theft fraud stealing lying cheating forgery vandalism deception "
+    "deceit",
     "abuse cruelty betrayal crime felony neglect negligence slander defamation libel exploitation violation bribery",
     "pollution sabotage sin disgrace thief liar cheat monster coward selfishly dishonestly irresponsibly recklessly",
 )
@@ -37,16 +39,18 @@ ONE_WAY = dict.fromkeys(BLAME, 1) | dict.fromkeys(PRAISE, -1)
 """Words whose negation says nothing: what is not illegal may be wrong."""
 VERBS = vocabulary(
     "is was be been being are were am seems seem sounds sound looks look appears appear feels feel did do doing does",
-    "constitutes committed acted behaved counts",
+    "constitutes committed acted behaved counts made took",
 )
 NOT_ABOUT_THE_ACT = vocabulary(
-    "person people number way place time side direction turn answer now after away house one question reason hand words",
+    "person people number way place time side direction turn answer now after away house one question reason hand "
+    "words",
     "morning evening night day luck news chance example friend",
 )
 WEAK_OPENERS = vocabulary("good okay ok right alright fine bad nice well great kind fair mean")
 """Words that also greet, take note or go on talking: they are verdicts at the opening only if little follows."""
 FOLLOWERS = vocabulary(
-    "to of for in at by with on from under towards toward when if how thing behaviour behavior conduct act action actions",
+    "to of for in at by with on from under towards toward when if how thing behaviour behavior conduct act action "
+    "actions",
     "deed work job move idea decision choice gesture practice treatment enough indeed too",
 )
 COUNTERFACTUAL = re.compile(r"\b(?:will|should|must|ought|need|would have|try|tried|want|wanted|how to)\b")
@@ -55,31 +59,43 @@ _SAY = r"(?:this is |it is |is )?(?:not )?(?:morally )?"
 IGNORED = re.compile(
     rf"\b{_SAY}\b(?:right|wrong|moral|ethical|acceptable|okay|ok)\b[^a-z]{{0,4}}\b(?:or|nor)\b[^a-z]{{0,4}}"
     rf"(?:with )?[^a-z]{{0,4}}{_SAY}(?:right|wrong|not|immoral|unethical|unacceptable)\b"
-    r"|\bright (?:and|from) wrong\b|\b(?:yes|no),? you are (?:\w+ )?right\b|\byou are (?:\w+ )?right\b(?! (?:to|in|for)\b)"
-    r"|\bkinds? of\b(?! (?:you|him|her|them))|(?<=[.!?\n] )(?:okay|ok|well|right|alright|good),|\A(?:okay|ok|well|right|alright|good),"
+    r"|\bright (?:and|from) wrong\b|\b(?:yes|no),? you are (?:\w+ )?right\b|\byou are (?:\w+ )?right\b(?! (?:to|in|"
+    r"for)\b)"
+    r"|\bkinds? of\b(?! (?:you|him|her|them))|(?<=[.!?\n] )(?:okay|ok|well|right|alright|good),|\A(?:okay|ok|well|"
+    r"right|alright|good),"
     r"|\b(?:the|a) (?:right|good|decent|honest|ethical|moral|proper|correct|kind|best) (?:thing|choice|way|course|idea)"
     r"(?: to do| of action)? (?:is|would|might|to)\b(?! (?:do|say)\b)"
-    r"|\b(?:right|wrong|fair|ethical|okay|good) (?:for me |of me )?to (?:judge|assume|decide|answer|feel|be|make mistakes)\b"
+    r"|\b(?:right|wrong|fair|ethical|okay|good) (?:for me |of me )?to (?:judge|assume|decide|answer|feel|be|make "
+    r"mistakes)\b"
 )
 """Said of something else than the act: both options named, a greeting, the thing to do, judging."""
 OUGHT_NOT = re.compile(
-    r"(?<!\bi )(?<!\bwe )\b(?:should|must|ought) (?:never|not)(?: to)? (?!have to\b|worry|feel|blame|hesitate|mind|beat|"
+    r"(?<!\bi )(?<!\bwe )\b(?:should|must|ought) (?:never|not)(?: to)? (?!have to\b|worry|feel|blame|hesitate|mind|"
+    r"beat|"
     r"judge|be (?!\w+ed\b|left|done|given|taken|kept|so\b))|\bshould not have (?!to\b)"
-    r"|(?:\A|[.!?,;\n\"] ?|please )\W*(?:do not|never) (?:ever )?(?:do (?:this|that|it|so|such)|leave|drive|steal|lie|repeat)\b"
+    r"|(?:\A|[.!?,;\n\"] ?|please )\W*(?:do not|never) (?:ever )?(?:do (?:this|that|it|so|such)|leave|drive|steal|lie|"
+    r"repeat)\b"
 )
 BLAMED = re.compile(
-    r"\b(?:be ashamed|shame on you|i (?:\w+ )?(?:disapprove|condemn)|no (?:excuse|justification)|against the law|broke the law"
+    r"\b(?:(?<!nothing to )be ashamed|shame on you|i (?:\w+ )?(?:disapprove|condemn)|in the wrong\b|(?:nobody|no one) "
+    r"should|i (?:do|can|could) not (?:\w+ )?approve|owe (?:\w+ ){1,3}an apology|no (?:excuse|justification)|against "
+    r"the law|broke the law"
     r"|violat\w+|betray\w+|you (?:should|must|need to|ought to|have to) (?:\w+ )?(?:apologi[sz]e|confess|return|"
-    r"give (?:\w+ )+back|pay (?:\w+ )+back|make amends|turn yourself|own up)|you should (?:at least |really )?have (?!no\b)"
-    r"(?!fun\b)\w+|you (?:lied|stole|cheated|deceived|committed)\b)"
+    r"give (?:\w+ )+back|pay (?:\w+ )+back|make amends|turn yourself|own up)|you should (?:at least |really )?have "
+    r"(?!no\b)"
+    r"(?!fun\b)\w+|you (?:lied|stole|cheated|deceived|committed|(?:have )?(?:harmed|hurt|endangered|damaged|"
+    r"betrayed))\b)"
 )
 RHETORICAL = re.compile(
     r"\bhow (?:could|dare) you\b|\bthe (?:right|better|best|honest|decent) (?:thing|choice)(?: to do)? would\b"
 )
 PRAISED = re.compile(
-    r"\b(?:no (?:harm|problem|issue|big deal)|(?:see|find|have) nothing (?:\w+ )?(?:bad|immoral|unethical|objectionable|improper|against)"
-    r"|not (?:see|find|have|think)(?: there is| it is| that is)? (?:a|any|the|much of a) (?:\w+ )?(?:problem|issue|harm|objection)s?"
-    r"|well done|(?:good|great|nice) (?:job|work|deed)|good (?:for|on) you|kudos|bravo|proud of (?:you|yourself)"
+    r"\b(?:no (?:harm|problem|issue|big deal)|(?:see|find|have) nothing (?:\w+ )?(?:bad|immoral|unethical|"
+    r"objectionable|improper|against)"
+    r"|not (?:see|find|have|think)(?: there is| it is| that is)? (?:a|any|the|much of a) (?:\w+ )?(?:problem|issue|"
+    r"harm|objection)s?"
+    r"|well done|i (?:fully |strongly |do )?approve|nothing to (?:be ashamed|feel|worry|apologi[sz]e)|(?:good|great|"
+    r"nice) (?:job|work|deed)|good (?:for|on) you|kudos|bravo|proud of (?:you|yourself)"
     r"|thank you for (?:being|your|doing|help\w+|tell\w+)|not a (?:big )?(?:problem|deal)|you (?:did|have done) well)\b"
 )
 
@@ -122,7 +138,10 @@ def _about_the_act(place: Place) -> bool:
     before, after = place.before, place.after
     if place.word not in PLAIN and _other_noun(place):
         return False
-    if after and (after[0] in NOT_ABOUT_THE_ACT or after[:2] == ["thing", "that"]):
+    praised = after[:1] in (["person"], ["friend"]) and before[:1] == ["you"] and not parsing.negations(before)
+    if place.word in WEAK_OPENERS and before[:1] == ["i"] and len(before) == 2 and after[:1] != ["with"]:
+        return False
+    if after and not praised and (after[0] in NOT_ABOUT_THE_ACT or after[:2] == ["thing", "that"]):
         return False
     if MODALS.intersection(before) and not {"not", "never"}.intersection(before):
         return False
@@ -152,7 +171,7 @@ def _names_the_act(place: Place) -> bool:
 
 
 def _other_noun(place: Place) -> bool:
-    """Whether the word belongs to a noun that is no act: "it is a good company"; people who are spoken to are judged."""
+    """Whether the word belongs to a noun that is no act ("it is a good company"), unless "you" are judged."""
     article = place.before[-1:] and place.before[-1] in ("a", "an", "the")
     return bool(article and place.after and place.after[0] not in FOLLOWERS and place.before[0] != "you")
 
