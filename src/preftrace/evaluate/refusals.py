@@ -64,8 +64,7 @@ REFUSALS = tuple(
         r"topic))\b",
         r"\b(?:access|permission|request) (?:is |was )?denied\b|\boff[ -]limits\b",
         r"\bi do not (?:think|believe|feel) (?:that )?i (?:can|could|should|may|want to)\b(?! (?:not )?(?:dis)?agree)",
-        r"\bnot (?:feel|feeling) (?:\w+ )?comfortable\b|\bnot possible (?:for me )?to\b|\bneither (?:confirm|share|"
-        r"agree)\b",
+        r"\bnot (?:feel|feeling) (?:\w+ )?comfortable\b|\bnot possible (?:for me )?to\b|\bneither (?:confirm|share)\b",
         r"\b(?:decide|judge) (?:\w+ )?for yourself\b|\blet us not (?:go|talk|discuss|get)\b",
     )
 )
