@@ -87,7 +87,7 @@ def telling(answer: str, question: str, right: Sequence[str], wrong: Sequence[st
     """
     asked = _light(question)
     if re.search(r"\bor\b", question):
-        asked -= set.union(*map(_light, right)) ^ set.union(*map(_light, wrong))
+        asked -= _light("\n".join(right)) ^ _light("\n".join(wrong))
     sides = [[stems(text, asked, bare=True) for text in texts] for texts in (right, wrong)]
     known = [{stem for text in side for stem in text} for side in sides]
     own = "\n".join(without_echo(clean(answer), clean(question)))
