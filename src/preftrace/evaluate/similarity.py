@@ -104,7 +104,8 @@ def telling(answer: str, question: str, right: Sequence[str], wrong: Sequence[st
 def stems(text: str, left_out: Collection[str] = (), bare: bool = False) -> list[str]:
     """Stems of a text's words, without function words; with "not " before each that is denied in its clause.
 
-    What stands after "than" is compared with, and left out.
+    What stands after "than" is compared with, and left out. Where nothing that tells follows a negation, what comes
+    before it is denied ("Sydney is not the capital").
 
     Args:
         text: any text.
@@ -117,17 +118,20 @@ def stems(text: str, left_out: Collection[str] = (), bare: bool = False) -> list
         for clause in [c for c in spoken if bare or not c.conceded] or spoken:
             said = " ".join(clause.words)
             mistaken = bool(MYTH.search(said) or OTHERS.search(said))
-            negated = False
+            negated, telling_after, start, end = False, True, len(found), 0
             for word, following in zip_longest(clause.words, clause.words[1:]):
                 if word == "than":
                     break
                 if word in NEGATIONS and following not in NOT_NEGATED:
-                    negated = True
+                    negated, telling_after, end = True, False, len(found)
                     found += ["not"] if bare or following is None else []
                 elif word in SCOPE_ENDS:
                     negated = False
                 elif word not in FUNCTION_WORDS and (negated or mistaken or word.rstrip("s") not in left_out):
                     found.append(("not " if negated or mistaken else "") + _stem(word))
+                    telling_after = telling_after or word.rstrip("s") not in left_out
+            if not telling_after:
+                found[start:end] = [f"not {stem.removeprefix('not ')}" for stem in found[start:end]]
     return found
 
 
