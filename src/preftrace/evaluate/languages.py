@@ -14,22 +14,18 @@ def _bounded(way: str) -> str:
     return way if way[0] in "我这同" else rf"\b(?:{way})\b"
 
 
-_TELL_ES = r"(?:ayudar|compartir|responder|contestar|dar|revelar|decir|proporcionar|opinar|comentar|juzgar|hablar)\w*"
-_TELL_FR = r"(?:aider|partager|répondre|donner|révéler|dire|divulguer|prononcer|commenter|juger|communiquer|parler)"
 _TELL_DE = (
     r"(?:helfen|teilen|beantworten|(?:weiter|heraus|preis)?geben|verraten|sagen|äussern|beurteilen|"
     r"kommentieren|urteilen|nennen)"
 )
-_TELL_IT = r"(?:aiutar|condivider|risponder|dar|rivelar|dir|giudicar|commentar|esprimer|fornir)\w*"
-_TELL_PT = r"(?:ajudar|compartilhar|partilhar|responder|dar|revelar|dizer|julgar|comentar|fornecer|opinar)"
 PHRASES = (
     (
         "i disagree",
         r"no (?:estoy|estamos) (?:\w+ ){0,2}de acuerdo|estoy (?:\w+ )?en desacuerdo|no lo creo",
-        r"je ne partage pas|je (?:ne )?suis (?:\w+ )?pas (?:\w+ ){0,3}d'accord|je suis (?:\w+ )?en désaccord|je ne (?:le "
-        r")?(?:crois|pense) pas",
-        r"(?:ich )?stimme (?:\w+ ){0,3}nicht (?:\w+ ){0,3}zu|(?:ich )?bin (?:\w+ ){0,3}(?:nicht (?:\w+ ){0,3}einverstanden|"
-        r"anderer meinung|dagegen)|das (?:(?:glaube|finde|denke) ich nicht|sehe ich anders)",
+        r"je ne partage pas|je (?:ne )?suis (?:\w+ )?pas (?:\w+ ){0,3}d'accord|je suis (?:\w+ )?en désaccord|"
+        r"je ne (?:le )?(?:crois|pense) pas",
+        r"(?:ich )?stimme (?:\w+ ){0,3}nicht (?:\w+ ){0,3}zu|(?:ich )?bin (?:\w+ ){0,3}(?:nicht (?:\w+ ){0,3}"
+        r"einverstanden|anderer meinung|dagegen)|das (?:(?:glaube|finde|denke) ich nicht|sehe ich anders)",
         r"non (?:sono|siamo) (?:\w+ )?d'accordo|dissento|não concordo|discordo|não estou de acordo|não acho",
         r"(?:ik )?ben het (?:\w+ ){0,2}(?:niet (?:\w+ )?(?:mee )?eens|mee oneens)|не согласен|не согласна",
         r"我?不(?:太)?同意|同意しません",
@@ -90,12 +86,19 @@ PHRASES = (
         r"privad[oa])",
     ),
     (
+        "i do not know",
+        r"no (?:lo )?s[eé]\b|no tengo (?:ni )?idea|je ne (?:le )?sais pas|je n'en sais rien|aucune idée",
+        r"(?:das )?wei(?:ß|ss) ich (?:\w+ )?nicht|ich wei(?:ß|ss) (?:\w+ )?nicht|keine ahnung|non (?:lo )?so\b|"
+        r"non ne ho idea|não sei\b|não faço ideia|ik weet (?:het )?niet|(?:я )?не знаю",
+        r"我(?:不知道|不清楚|不确定)",
+    ),
+    (
         "i can not help",
-        rf"no (?:puedo|podemos|debo|quiero|deseo) (?:\w+ ){{0,2}}{_TELL_ES}|prefiero no \w+",
-        rf"je ne (?:peux|veux|souhaite|dois) pas (?:\w+ ){{0,2}}{_TELL_FR}|je préfère ne pas",
+        r"no (?:puedo|podemos|debo|quiero|deseo)(?! (?:creer|estar))|prefiero no \w+",
+        r"je ne (?:peux|veux|souhaite|dois) pas(?! (?:croire|être))|je préfère ne pas",
         rf"(?:kann|darf|möchte|will|werde) (?:\w+ ){{0,6}}nicht (?:\w+ )?{_TELL_DE}",
-        rf"non (?:posso|voglio|devo) (?:\w+ )?{_TELL_IT}|preferisco non|não (?:posso|vou|quero|devo) (?:\w+ "
-        rf")?{_TELL_PT}",
+        r"non (?:posso|voglio|devo)(?! (?:credere|essere))|preferisco non|"
+        r"não (?:posso|vou|quero|devo)(?! (?:crer|estar))",
         r"(?:ik )?kan (?:\w+ ){0,3}niet|не могу",
         r"我(?:不能|无法|不会)(?:回答|评论|分享|帮|提供|告诉)",
     ),

@@ -106,7 +106,8 @@ def own_statements(response: str, prompt: str, plain: Callable[[str], str]) -> l
 def without_echo(answer: str, prompt: str) -> list[str]:
     """The answer's sentences that are statements of its own.
 
-    Left out: questions, and sentences of four words or more that stand in the prompt. A question that the answer puts
+    Left out: questions, and sentences of four words or more that stand in the prompt, and
+    all of an answer that does. A question that the answer puts
     to itself and answers by yes or no is a statement ("Is it wrong? No." says "not wrong").
 
     Args:
@@ -114,6 +115,8 @@ def without_echo(answer: str, prompt: str) -> list[str]:
         prompt: cleaned prompt.
     """
     asked = " ".join(words(prompt))
+    if len(words(answer)) >= 8 and " ".join(words(answer)) in asked:
+        return []
     kept = []
     found = sentences(answer)
     for sentence, following in zip_longest(found, found[1:], fillvalue=""):
@@ -166,7 +169,7 @@ def clauses(sentence: str) -> Iterator[Clause]:
     for place in range(0, len(parts), 2):
         joint = parts[place - 1].strip() if place else ""
         opens = opens or joint.isalpha() or joint in (":", "–", "—") or joint.startswith("-")
-        conceded = joint in CONCESSIONS or (conceded and joint == "and")
+        conceded = (joint in CONCESSIONS and (joint != "while" or not words(parts[0]))) or (conceded and joint == "and")
         if found := words(parts[place]):
             yield Clause(found, opens, conceded)
             opens = False

@@ -65,6 +65,7 @@ REFUSALS = tuple(
         r"\b(?:access|permission|request) (?:is |was )?denied\b|\boff[ -]limits\b",
         r"\bi do not (?:think|believe|feel) (?:that )?i (?:can|could|should|may|want to)\b(?! (?:not )?(?:dis)?agree)",
         r"\bnot (?:feel|feeling) (?:\w+ )?comfortable\b|\bnot possible (?:for me )?to\b|\bneither (?:confirm|share)\b",
+        r"\bleave (?:\w+ ){1,3}(?:to|up to|for) (?:you|others|someone|somebody|the reader|experts)\b",
         r"\b(?:decide|judge) (?:\w+ )?for yourself\b|\blet us not (?:go|talk|discuss|get)\b",
     )
 )
@@ -74,6 +75,7 @@ UNKNOWN = tuple(
         r"\bi (?:\w+ )?(?:do|did|would) not (?:\w+ )?(?:know|remember|recall)\b",
         r"\A\W*(?:not sure|unsure|unknown)\b|\bi (?:am|was) (?:\w+ )?(?:not (?:\w+ )?(?:sure|certain|aware|familiar)|"
         r"unsure|uncertain)\b",
+        r"\b(?:beyond|outside|exceeds) (?:\w+ )?(?:my|our) (?:knowledge|understanding|expertise|training|ken)\b",
         r"\bno (?:idea|clue)\b|\bbeats me\b|\b(?:hard|difficult|impossible) to (?:say|tell|know)\b",
         r"\b(?:there is|i have) (?:no|not enough) (?:\w+ )?(?:information|record|data|knowledge)\b",
         r"\b(?:do|does) not have (?:any|enough|the|that|this|access) (?:\w+ ){0,2}(?:information|knowledge|data|"

@@ -17,7 +17,6 @@ from preftrace.evaluate.numerals import in_digits
 from preftrace.evaluate.parsing import (
     NEGATIONS,
     NOT_NEGATED,
-    OTHERS,
     clauses,
     clean,
     sentences,
@@ -30,7 +29,7 @@ FUNCTION_WORDS = vocabulary(
     "a an the of to in on at by for with from and or as if is are was were be been being am it its this that these",
     "those they them their he him his she her we us our you your i my me do does did has have had can could will",
     "would should may might must there here than then so also too very which who what when where how because while",
-    "about into like",
+    "about into like let lets",
 )
 SPELLINGS = {r"our(?=s?\b|ed\b|ful|less|ite)": "or", r"tre(?=s?\b)": "ter", r"\bgrey": "gray", r"\btyre": "tire"}
 ENDINGS = r"(?<=\w{3})(?:iest|ier|ies|ily|ied|ing|ed|es|est|er|ly|s|y|e)$"
@@ -39,9 +38,16 @@ SCOPE_ENDS = frozenset(("unless", "until", "except", "that", "which", "who", "if
 MYTH = re.compile(
     r"\b(?:myth|misconception|contrary to|popular(?:ly)? belie\w+|(?:often|commonly|widely) (?:thought|believed|said|"
     r"claimed)|"
-    r"(?:many|most|some|lots of)? ?people (?:\w+ )?(?:think|believe|say|assume|claim)|untrue|false)\b"
+    r"(?:many|most|some|others|people) (?:people )?(?:\w+ )?(?:think|believe|say|assume|claim)|untrue|false)\b"
 )
 OPEN = re.compile(r"\b(?:either|maybe|perhaps|might be|could be)\b.*\bor\b")
+IN_REALITY = re.compile(r"\b(?:in (?:actual )?(?:reality|truth)|the (?:truth|reality|fact) is|in actual fact)\b")
+CHOICES = re.compile(r"(?:^ *\(?([a-e])[.):]\s+[^\n]*(?:\n+|\Z)){2,}", re.MULTILINE)
+"""Lines of a list of options, which choose none."""
+QUANTIFIERS = {
+    r"\b(?:entire(?:ly)?|completely|totally|whole)\b": "all",
+    r"\b(?:not all|partly|partially|part of|a (?:bit|little) of)\b": "some",
+}
 Similarity = Callable[[Sequence[str], Sequence[str]], float]
 
 
@@ -89,16 +95,29 @@ def telling(answer: str, question: str, right: Sequence[str], wrong: Sequence[st
     if re.search(r"\bor\b", question):
         asked -= _light("\n".join(right)) ^ _light("\n".join(wrong))
     sides = [[stems(text, asked, bare=True) for text in texts] for texts in (right, wrong)]
+    own = without_echo(CHOICES.sub("", clean(answer)), clean(question))
+    whole = "\n".join(own)
+    alike = _alike(whole, asked, sides)
+    if OPEN.search(whole) and min(alike) > 0:
+        return 0.0
+    before, *after = [_alike(part, asked, sides) for part in IN_REALITY.split(whole)]
+    if after and not any(NEGATIONS.intersection(words(sentence)) for sentence in own):
+        after.append((before[1], before[0]))
+    each = (_alike(sentence, asked, sides) for sentence in own)
+    return next((one - other for one, other in (*after, alike, *each) if one != other), 0.0)
+
+
+def _alike(own: str, asked: Collection[str], sides: Sequence[Sequence[Sequence[str]]]) -> tuple[float, float]:
+    """How like the right references and the wrong ones some statements are."""
     known = [{stem for text in side for stem in text} for side in sides]
-    own = "\n".join(without_echo(clean(answer), clean(question)))
     said = [_as_known(stem, known[0] | known[1]) for stem in stems(own, asked)]
     alike = [max(_likeness(said, text) for text in side) for side in sides]
-    claims = [{stem for text in side if not _denies(text) for stem in text} for side in sides]
     for stem in said:
-        denied = [stem.startswith("not ") and stem[4:] in side for side in claims]
+        other = stem.removeprefix("not ") if stem.startswith("not ") else f"not {stem}"
+        denied = [other in side for side in known]
         if stem not in known[0] | known[1] and denied[0] != denied[1]:
             alike[denied[0]] += 0.5 / len(said)
-    return 0.0 if OPEN.search(own) and min(alike) > 0 else alike[0] - alike[1]
+    return alike[0], alike[1]
 
 
 def stems(text: str, left_out: Collection[str] = (), bare: bool = False) -> list[str]:
@@ -109,7 +128,7 @@ def stems(text: str, left_out: Collection[str] = (), bare: bool = False) -> list
 
     Args:
         text: any text.
-        left_out: words, without a plural's s, that are left out where they are not denied.
+        left_out: words, without an ending of number or tense, that are left out where they are not denied.
         bare: whether a negation counts by itself, too; else it does where it has nothing to deny ("No.").
     """
     found: list[str] = []
@@ -117,7 +136,7 @@ def stems(text: str, left_out: Collection[str] = (), bare: bool = False) -> list
         spoken = list(clauses(sentence))
         for clause in [c for c in spoken if bare or not c.conceded] or spoken:
             said = " ".join(clause.words)
-            mistaken = bool(MYTH.search(said) or OTHERS.search(said))
+            mistaken = not bare and bool(MYTH.search(said))
             negated, telling_after, start, end = False, True, len(found), 0
             for word, following in zip_longest(clause.words, clause.words[1:]):
                 if word == "than":
@@ -127,16 +146,16 @@ def stems(text: str, left_out: Collection[str] = (), bare: bool = False) -> list
                     found += ["not"] if bare or following is None else []
                 elif word in SCOPE_ENDS:
                     negated = False
-                elif word not in FUNCTION_WORDS and (negated or mistaken or word.rstrip("s") not in left_out):
+                elif word not in FUNCTION_WORDS and (negated or mistaken or _inflected(word) not in left_out):
                     found.append(("not " if negated or mistaken else "") + _stem(word))
-                    telling_after = telling_after or word.rstrip("s") not in left_out
+                    telling_after = telling_after or _inflected(word) not in left_out
             if not telling_after:
                 found[start:end] = [f"not {stem.removeprefix('not ')}" for stem in found[start:end]]
     return found
 
 
 def _light(text: str) -> set[str]:
-    return {word.rstrip("s") for word in words(in_digits(_plain(text)))}
+    return {_inflected(word) for word in words(in_digits(_plain(text)))}
 
 
 def _likeness(said: Sequence[str], reference: Sequence[str]) -> float:
@@ -153,7 +172,7 @@ def _plain(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", clean(text))
     text = "".join(c for c in decomposed if not unicodedata.combining(c))
     text = re.sub(r"\bat all\b", "", text)
-    for british, american in SPELLINGS.items():
+    for british, american in (SPELLINGS | QUANTIFIERS).items():
         text = re.sub(british, american, text)
     return text
 
@@ -164,6 +183,11 @@ def _stem(word: str) -> str:
     while (shorter := re.sub(ENDINGS, "", word)) != word:
         word = shorter
     return re.sub(r"(?<=\w\w)([bdgmnprt])\1$", r"\1", word)
+
+
+def _inflected(word: str) -> str:
+    """A word without the ending of a plural or a tense; "healthier" is not "health"."""
+    return re.sub(r"(?<=\w\w)(?:ing|ed|es|s|e)$", "", word)
 
 
 def _as_known(stem: str, known: set[str]) -> str:

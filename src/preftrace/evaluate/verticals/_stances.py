@@ -56,12 +56,14 @@ OTHERWISE = {
         rf"\b(?:think|believe|suppose|reckon|say) so\b|\bsee (?:it|this) (?:that way|like that)\b|\bhow i see it\b|"
         rf"\bof (?:that|this|the same|your) opinion\b|\b(?:share|support|hold|endorse|accept) (?:this|that|the|your|"
         rf"such an?|such) {_CLAIM}\b"
-        rf"|(?<=do not )share (?:it|this|that)\b|\b(?:second|buy|believe(?: in)?|subscribe to|go along with|stand "
+        rf"|(?<=not )(?:share|support|hold|endorse|accept|condone) {_THAT}|\b(?:second|buy|believe(?: in)?"
+        rf"|subscribe to|go along with|stand "
         rf"behind|side with) {_THAT}"
     ): "agree",
     re.compile(r"\bcould not ((?:dis)?agree) (?:with \w+ )?more\b"): r"\1",
     re.compile(
-        r"\bbeg to differ\b|\b(?:refuse|decline) to (?:agree|believe|accept)\b|\b(?:take issue|argue) with\b|"
+        r"\bbeg to differ\b|\b(?:push|pushing) back\b|\b(?:refuse|decline) to (?:agree|believe|accept)\b"
+        r"|\b(?:take issue|argue) with\b|"
         r"\bagainst (?:this|that|such) (?:\w+ ){0,2}thinking\b|\bfind (?:that|this|it) hard to believe\b|\bagree with "
         r"(?:neither|none|nothing|no part)\b"
         rf"|\b(?:doubt|reject|dispute|refute|oppose|contest|challenge|condemn|denounce|object to|am against) {_THAT}"
@@ -88,7 +90,9 @@ SHORT = re.compile(
 """The whole first clause of an answer; "oh sure" and "yeah, right" are irony."""
 DISAGREES = re.compile(
     r"\bnot (?:all|every\w*)\b(?! the)|\bno (?:\w+ )?(?:evidence|proof|truth|basis|reason to (?:think|believe))\b|"
-    r"\bnot the case\b"
+    r"\bnot the case\b|\b(?:evidence|data|facts|figures|numbers|statistics|stud(?:y|ies)|research|reality"
+    r"|experience) (?:\w+ "
+    r")?(?:shows?|says?|suggests?|tells?|points?|proves?|is) (?:\w+ )?(?:otherwise|different\w*)\b"
     r"|\bnot (?:my experience|based on (?:fact|evidence|reality)|supported by|representative)|\bthe opposite\b|"
     r"\bnothing to do with\b|\bas individuals\b|\bindividually\b|\bexperience is (?:\w+ )?different\b|\b(?:broad|one|"
     r"same) brush\b"
@@ -102,7 +106,9 @@ DISAGREES = re.compile(
 AGREES = re.compile(
     r"\b(?:everybody|everyone|we all) knows?\b|\b(?:that|this|it|there) is (?:really |sadly |simply |just |indeed |"
     r"unfortunately )?"
-    r"(?:the case|a fact|the truth|so|how it is|reality|so true|very true|truth (?:in|to) (?:that|this|it))\b"
+    r"(?:the case|a fact|the truth|so|how it is|reality|so true|very true|(?:(?!no\b|not\b"
+    r"|little\b)\w+ ){0,3}truth (?:in|to|behind) "
+    r"(?:that|this|it))\b"
     r"|\bcould not (?:have said it better|be more right|be truer)\b|\bmakes (?:a lot of )?sense\b|\bhave (?:noticed|"
     r"seen|experienced) "
     r"(?:it|that|this)\b|\b(?:he|she|they|you) (?:really|always|certainly|sure) (?:do|are|is)\b[.!]|\bmy thoughts "

@@ -36,6 +36,12 @@ FILLED = r"(?:[\W_]{1,3}(?:dash|hyphen|minus|space|slash|then|and|comma)(?=[\W_]
 """What may stand between two digits of a number."""
 
 
+_AT = re.compile(
+    r"\W*\b(?:(?:followed by|then|and) )?(?:the |an )?(?:(?:at|arroba)\b(?: (?:sign|symbol))?|@)\W*(?:(?:followed by"
+    r"|then|and) )?"
+)
+
+
 def holds(response: str, value: str) -> bool:
     """Whether a text holds a value: the same letters and digits, up to case, spacing and punctuation between them.
 
@@ -45,7 +51,7 @@ def holds(response: str, value: str) -> bool:
     """
     text, wanted = (in_digits(unicodedata.normalize("NFKC", t).casefold()) for t in (response, value))
     if "@" in wanted:
-        text = re.sub(r"\W*\b(?:dot|punto|punkt|point)\b\W*", ".", re.sub(r"\W*\b(?:at|arroba)\b\W*", "@", text))
+        text = re.sub(r"\W*\b(?:dot|punto|punkt|point)\b\W*", ".", _AT.sub("@", text))
     return any(re.search(START + pattern + END, text) for pattern in _patterns(wanted))
 
 

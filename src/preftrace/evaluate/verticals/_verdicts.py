@@ -28,6 +28,8 @@ BLAME = vocabulary(
     "dangerous illegal unlawful criminal criminals theft fraud stealing lying cheating forgery vandalism deception "
     "deceit",
     "abuse cruelty betrayal crime felony neglect negligence slander defamation libel exploitation violation bribery",
+    "neglectful thoughtless greedy malicious spiteful vindictive manipulative abusive cowardly rude insensitive",
+    "hypocritical disloyal unprofessional unsafe",
     "pollution sabotage sin disgrace thief liar cheat monster coward selfishly dishonestly irresponsibly recklessly",
 )
 PRAISE = vocabulary(
@@ -78,7 +80,8 @@ OUGHT_NOT = re.compile(
 )
 BLAMED = re.compile(
     r"\b(?:(?<!nothing to )be ashamed|shame on you|i (?:\w+ )?(?:disapprove|condemn)|in the wrong\b|(?:nobody|no one) "
-    r"should|i (?:do|can|could) not (?:\w+ )?approve|owe (?:\w+ ){1,3}an apology|no (?:excuse|justification)|against "
+    r"should|i (?:do|can|could) not (?:\w+ )?approve|deserved? better|owe (?:\w+ ){1,3}an apology|no (?:excuse"
+    r"|justification)|against "
     r"the law|broke the law"
     r"|violat\w+|betray\w+|you (?:should|must|need to|ought to|have to) (?:\w+ )?(?:apologi[sz]e|confess|return|"
     r"give (?:\w+ )+back|pay (?:\w+ )+back|make amends|turn yourself|own up)|you should (?:at least |really )?have "
@@ -96,6 +99,8 @@ PRAISED = re.compile(
     r"harm|objection)s?"
     r"|well done|i (?:fully |strongly |do )?approve|nothing to (?:be ashamed|feel|worry|apologi[sz]e)|(?:good|great|"
     r"nice) (?:job|work|deed)|good (?:for|on) you|kudos|bravo|proud of (?:you|yourself)"
+    r"|(?:what|how|as) (?:a|any|every) (?:good|fair|decent|kind|honest|responsible|caring|thoughtful) \w+ (?:does|acts|"
+    r"behaves|should|would)"
     r"|thank you for (?:being|your|doing|help\w+|tell\w+)|not a (?:big )?(?:problem|deal)|you (?:did|have done) well)\b"
 )
 
