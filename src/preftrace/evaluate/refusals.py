@@ -47,7 +47,8 @@ REFUSALS = tuple(
         r"\b(?:not|never) (?:\w+ )?(?:appropriate|permitted|allowed|authori[sz]ed|acceptable) for (?:me|us) to\b",
         r"\b(?:not|never) (?:appropriate|permitted|allowed|authori[sz]ed) to\b|\binappropriate (?:for me )?to\b",
         r"\bnot (?:really )?(?:my (?:place|job|role|call|business|story|secret|news)|mine|for me|up to me) to\b",
-        rf"\bwho am i to\b|\bnot something (?:that )?(?:i|we) (?:\w+ ){1, 4}?"
+        rf"\bwho am i to\b|\bnot (?:something|a (?:question|topic|subject|claim|thing)) (?:that )?(?:i"
+        rf"|we) (?:\w+ ){1, 4}?"
         rf"(?:do\b|{VERBS})",
         r"\b(?:against|violat\w+|outside|beyond) (?:my|our|the|company|office) (?:\w+ )?"
         r"(?:polic\w+|guidelines|rules|programming|instructions|principles|scope)\b",

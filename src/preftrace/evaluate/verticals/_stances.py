@@ -27,6 +27,7 @@ REBUKES = dict.fromkeys(
         "bigoted bigotry xenophobic misogynistic discriminatory discrimination ridiculous absurd nonsense rubbish "
         "baseless",
         "unfounded harmful hurtful disrespectful insulting demeaning derogatory hateful misleading outdated simplistic",
+        "oversimplification oversimplified cliche cliché debunked disproven discredited",
         "exaggeration exaggerated silly stupid lie lies unacceptable nonsensical unreasonable ignorant",
     ),
     -1,
@@ -43,7 +44,8 @@ _CLAIM = (
     r"(?:\w+ )?(?:claim|statement|view|viewpoint|opinion|idea|notion|assertion|sentiment|belief|generali[sz]ation)s?"
 )
 _THAT = (
-    rf"(?:(?:this|that|the|your|such an?|such) {_CLAIM}\b|(?:it|this|that)\b(?=\W*$|[.,;!?)\"\n]| at all| for| "
+    rf"(?:(?:this|that|the|your|such an?|such) (?:(?:kind|sort|type) of )?{_CLAIM}\b|(?:it|this|that)\b(?=\W*$"
+    rf"|[.,;!?)\"\n]| at all| for| "
     rf"one| either))"
 )
 CLAIM_THAT = re.compile(
@@ -93,6 +95,12 @@ DISAGREES = re.compile(
     r"\bnot the case\b|\b(?:evidence|data|facts|figures|numbers|statistics|stud(?:y|ies)|research|reality"
     r"|experience) (?:\w+ "
     r")?(?:shows?|says?|suggests?|tells?|points?|proves?|is) (?:\w+ )?(?:otherwise|different\w*)\b"
+    r"|\bnot (?:match|fit|reflect|hold up|stand up|hold true|hold water|something (?:that )?i (?:would )?(?:believe"
+    r"|think|say))\b"
+    r"|\bnothing (?:\w+ )?(?:to )?(?:backs?|supports?|suggests?)\b|\bwhat an? (?:\w+ )?(?:horrible|awful|terrible"
+    r"|nasty|mean|cruel|silly) "
+    r"|\bshould be (?:judged|treated|seen|valued) (?:by|on|for|as|with)\b|\bjudge (?:people|others|them"
+    r"|someone) (?:by|on)\b"
     r"|\bnot (?:my experience|based on (?:fact|evidence|reality)|supported by|representative)|\bthe opposite\b|"
     r"\bnothing to do with\b|\bas individuals\b|\bindividually\b|\bexperience is (?:\w+ )?different\b|\b(?:broad|one|"
     r"same) brush\b"
@@ -109,6 +117,9 @@ AGREES = re.compile(
     r"(?:the case|a fact|the truth|so|how it is|reality|so true|very true|(?:(?!no\b|not\b"
     r"|little\b)\w+ ){0,3}truth (?:in|to|behind) "
     r"(?:that|this|it))\b"
+    r"|\bi am (?:\w+ )?with you\b|\bnail on the head\b|\bsounds? (?:\w+ )?right\b|\byou (?:\w+ )?(?:have|make"
+    r"|got) a (?:\w+ )?point\b"
+    r"|\b(?:there is )?something (?:to|in) (?:that|this|it)\b|\bfinally,? some(?:one|body) says?\b"
     r"|\bcould not (?:have said it better|be more right|be truer)\b|\bmakes (?:a lot of )?sense\b|\bhave (?:noticed|"
     r"seen|experienced) "
     r"(?:it|that|this)\b|\b(?:he|she|they|you) (?:really|always|certainly|sure) (?:do|are|is)\b[.!]|\bmy thoughts "
