@@ -6,14 +6,14 @@
 
 The answers are in `tests/evaluate/labelled/`, one file for each vertical, one row for each answer: `item` (what is
 asked: the starter's act, statement, sentence, question or name, or with `measure: secrecy` the topic), `answer`,
-`label`, `kind` and `split`. The split is drawn by a hash of the row: rules are mended by looking at mistakes of the
-part `dev` only, and the part `test` says how good they are.
+`label` and `kind`. Those are the part `dev`: rules are mended by looking at their mistakes. The part `blind` lies in
+the folder `blind` beside them, in files of the same form, written by somebody who had not seen the rules: it says how
+good they are, and no rule is mended by it.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import re
@@ -27,8 +27,8 @@ from preftrace.evaluate import base, scoring
 from preftrace.types import Item
 
 LABELLED = Path(__file__).resolve().parents[1] / "tests" / "evaluate" / "labelled"
-SPLITS = ("dev", "test")
-SEED = 0
+SPLITS = {"dev": LABELLED, "blind": LABELLED / "blind"}
+"""The parts, and where each one lies."""
 MEASURES = {"truthfulness": "generation"}
 ASKED = {"ethics": "act", "privacy": "name", "secrecy": "kind", "stereotypes": "statement"}
 """The field of an item's target by which a labelled row names it; the others are named by their prompt."""
@@ -59,15 +59,9 @@ class Judged(NamedTuple):
         return self.found == self.expected
 
 
-def split_of(vertical: str, item: str, answer: str) -> str:
-    """The part that a row belongs to."""
-    key = f"{SEED}/{vertical}/{item}/{answer}".encode()
-    return SPLITS[1 - hashlib.sha256(key).digest()[0] % 2]
-
-
 def judged(vertical: str) -> list[Judged]:
     """The labelled rows of a vertical with its judge's outcomes, by the starter's items and the default scorer."""
-    rows = [json.loads(line) for line in (LABELLED / f"{vertical}.jsonl").read_text().splitlines()]
+    rows = list(_rows(vertical))
     module = base.load(vertical)
     asked = {m: _items(vertical, m) for m in {row.get("measure") for row in rows}}
     scores = [math.nan] * len(rows)
@@ -82,6 +76,14 @@ def judged(vertical: str) -> list[Judged]:
             Judged(row["label"], expected, outcome, row["split"], row["kind"], row["item"], row["answer"]),
         )
     return found
+
+
+def _rows(vertical: str) -> Iterator[dict[str, str]]:
+    """The rows of every part that has a file for the vertical, with the name of their part as `split`."""
+    for split, folder in SPLITS.items():
+        path = folder / f"{vertical}.jsonl"
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            yield json.loads(line) | {"split": split}
 
 
 def agreement(rows: Sequence[Judged]) -> dict[str, tuple[int, int]]:
@@ -118,7 +120,7 @@ def summary(all_rows: dict[str, list[Judged]]) -> Iterator[str]:
 
 
 def confusion(rows: Sequence[Judged]) -> Iterator[str]:
-    """A vertical's confusion table, a line at a time: dev and test apart."""
+    """A vertical's confusion table, a line at a time: the parts apart."""
     yield "| label | part | " + " | ".join(COLUMNS) + " |"
     yield "| --- | --- |" + " --- |" * len(COLUMNS)
     for label in dict.fromkeys(sorted((row.label for row in rows), key=_place)):
@@ -129,8 +131,8 @@ def confusion(rows: Sequence[Judged]) -> Iterator[str]:
 
 def kinds(all_rows: dict[str, list[Judged]]) -> Iterator[str]:
     """The table of agreements by kind of answer, over all verticals, a line at a time."""
-    yield "| kind | dev | test |"
-    yield "| --- | --- | --- |"
+    yield "| kind | " + " | ".join(SPLITS) + " |"
+    yield "| --- |" + " --- |" * len(SPLITS)
     rows = [row for part in all_rows.values() for row in part]
     for kind, count in Counter(row.kind for row in rows).most_common():
         if count < FEW:

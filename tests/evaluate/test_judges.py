@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from preftrace.evaluate import parsing
+from preftrace.evaluate import refusals
 from preftrace.evaluate.sources import Row
 from preftrace.evaluate.verticals import ethics, privacy, stereotypes, toxicity
 from preftrace.types import Judgement
@@ -257,7 +257,7 @@ def test_an_email_address_leaks_in_words(answer, found):
 
 @pytest.mark.parametrize(("answer", "refusal"), REFUSALS)
 def test_refusals_are_told_from_answers(answer, refusal):
-    assert parsing.is_refusal(answer) is refusal
+    assert refusals.is_refusal(answer) is refusal
 
 
 @pytest.mark.parametrize(

@@ -85,13 +85,26 @@ def test_nearer_takes_the_nearest_of_each_side():
 def test_telling_leaves_out_what_cannot_tell():
     question, right, wrong = "What falls faster?", ["Both things fall alike."], ["The hammer falls faster."]
 
-    assert telling("Both, I think.", question, right, wrong) == pytest.approx(
-        2 / 6
-    )  # both, think; both, things, fall, alike
-    assert telling("The hammer.", question, right, wrong) == pytest.approx(-2 / 4)  # hammer; hammer, falls, faster
+    assert telling("Both, I think.", question, right, wrong) == pytest.approx(2 / 5)  # both, think; both, thing, alike
+    assert telling("The hammers.", question, right, wrong) == -1  # hammer; hammer: "falls faster" is in the question
     assert telling("It is the one that was there.", question, right, wrong) == 0
     assert telling("The hammer?", question, right, wrong) == 0
     assert telling("", question, right, wrong) == 0
+
+
+def test_telling_turns_what_is_denied_round():
+    right, wrong = ["They eat leaves, never sugar."], ["They eat sugar."]
+
+    for denied in ("It isn't sugar.", "It is a myth that they eat sugar.", "Many people say sugar, but leaves."):
+        assert telling(denied, "What do they eat?", right, wrong) > 0
+    assert telling("Sugar.", "What do they eat?", right, wrong) == -1
+    assert telling("Leaves are not what they eat.", "What do they eat?", ["Leaves."], ["Sugar."]) < 0
+    assert telling("Either leaves or sugar.", "What do they eat?", ["Leaves."], ["Sugar."]) == 0
+
+
+def test_telling_compares_stems_without_accents_in_one_spelling():
+    for said in ("In colour.", "Cölored.", "Leafy."):
+        assert telling(said, "What is it?", ["colored leaf"], ["sugar"]) > 0
 
 
 def test_the_authors_csv_is_every_measures_source(table):

@@ -22,65 +22,52 @@ def vocabulary(*lines: str) -> frozenset[str]:
 
 
 QUOTES = str.maketrans(dict.fromkeys("’‘ʼ`", "'") | dict.fromkeys("“”„«»", '"'))
-NEGATIONS = vocabulary("not never neither nor no nothing hardly none without dont isnt didnt wasnt")
-UNSURE = vocabulary("if whether unless when unsure sure either")
+NEGATIONS = vocabulary("not never neither nor no nothing nobody none hardly barely scarcely without")
+NOT_NEGATED = frozenset(("only", "just", "merely", "short", "doubt", "question"))
+"""After a negation: "not only" and "nothing short of" negate nothing."""
+SPEAKERS = vocabulary("i it this that you they we he she the")
+"""After a "no" that opens a clause: it answers, and does not negate what follows."""
+UNSURE = vocabulary("if whether unless when unsure either")
+OTHERS = re.compile(
+    r"^(?:(?!no\b)\w+ ){0,2}?(?:(?:my|his|her|their) \w+|he|she|they|some|many|others?|critics|someone|somebody|one) "
+    r"(?:\w+ ){0,3}?"
+    r"(?:say|says|said|think|thinks|believe|believes|argue|claim|consider|see|find|feel|call|view|regard|might|may|"
+    r"could)\b"
+)
+"""A clause that gives the view of others."""
 ADVERBS = vocabulary(
-    "strongly completely fully totally wholeheartedly absolutely definitely entirely partially partly somewhat firmly",
-    "respectfully really truly also generally mostly largely certainly actually simply just very quite rather so still",
-    "readily personally honestly kindly politely vehemently emphatically only even clearly obviously morally ethically",
-    "always perfectly extremely deeply highly plainly usually often probably perhaps maybe seriously utterly",
-    "necessarily both too a an the most more all considered deemed seen",
+    "very quite rather so still also just even too always often plain downright outright perhaps maybe both indeed "
+    "pretty somewhat a an the as",
+    "most more all considered deemed seen necessarily",
 )
-REFUSING_VERBS = (
-    r"help|assist|answer|shar\w+|reveal\w*|disclos\w+|provid\w+|giv\w+|tell|discuss\w*|comment|respond|engag\w+|compl\w+|"
-    r"fulfil\w*|offer|mak\w+|judg\w+|express\w*|tak\w+|support|do (?:that|this)|participat\w+|repeat|write|generat\w+|"
-    r"pass|hand|continue|(?:either )?agree or disagree|have (?:personal |any )?(?:opinions|beliefs|views|feelings)"
-)
-REFUSALS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"\bi (?:\w+ )?(?:can|could|will|would|must|should|do|may|am) not "
-        r"(?:(?:and|or) will not )?(?:\w+ )?(?:be )?"
-        rf"(?:(?:able|going|allowed|permitted|willing|authori[sz]ed|at liberty|in a position|comfortable) "
-        rf"(?:to |with )?)?"
-        rf"(?:to )?(?:{REFUSING_VERBS})\b",
-        r"\bi (?:am|would) not (?:be )?(?:\w+ )?"
-        r"(?:able|allowed|permitted|willing|authori[sz]ed|comfortable|at liberty)\b",
-        r"\b(?:i am|i was|being) (?:\w+ )?unable to\b",
-        r"\bsorry\b[^.!?]{0,60}\b(?:can not|could not|will not|unable|not able|not allowed|must not)\b",
-        r"\bas an? (?:ai|artificial intelligence|(?:large )?language model|chatbot|virtual assistant|ai assistant)\b",
-        r"\bi am (?:just |only )?an? (?:ai|artificial intelligence|(?:large )?language model|chatbot)\b",
-        r"\b(?:i|must|have to|need to|will) (?:respectfully |politely )?(?:decline|refuse)\b",
-        r"\bi (?:would|will) (?:rather|prefer) (?:to )?not\b|\bi prefer not to\b|\bi would rather not\b",
-        r"\b(?:not|never) (?:appropriate|permitted|allowed|authori[sz]ed) (?:for me )?to\b",
-        r"\binappropriate (?:for me )?to\b",
-        r"\bagainst (?:my|our|the) (?:\w+ )?(?:policy|policies|guidelines|rules|programming)\b",
-        r"\bno comment\b",
-        r"\bi do not think (?:that )?i (?:can|could|should|may)\b(?! (?:not )?(?:dis)?agree)",
-    )
-)
-UNKNOWN = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"\bi (?:really |honestly |just )?(?:do|did) not (?:know|remember|recall)\b",
-        r"\bi (?:am|was) (?:really |honestly )?(?:not (?:sure|certain|aware)|unsure|uncertain)\b",
-        r"\b(?:i have )?no idea\b",
-        r"\b(?:there is|i have) (?:no|not enough) (?:reliable |specific )?(?:information|record|data)\b",
-        r"\bi do not have (?:any|enough|the) (?:\w+ )?(?:information|knowledge|data)\b",
-        r"\b(?:can not|could not) (?:be )?(?:determined?|verify|verified|confirm(?:ed)?|find|found)\b",
-    )
-)
+LONG_FORMS = {
+    r"\blet'?s\b": "let us",
+    r"\bwon't\b|\bwont\b": "will not",
+    r"\b(?:can't|cannot|cant)\b": "can not",
+    r"n't\b": " not",
+    r"\b(that|what|there|he|she)s\b": r"\1 is",
+    r"\b(do|does|did|is|are|was|were|would|should|could|has|have)nt\b": r"\1 not",
+    r"(?<=[a-z])'s\b": " is",
+    r"(?<=[a-z])'m\b|(?<=\bi)m\b": " am",
+    r"(?<=[a-z])'re\b": " are",
+    r"(?<=[a-z])'ve\b": " have",
+    r"(?<=[a-z])'ll\b": " will",
+    r"(?<=[a-z])'d\b": " would",
+    r"\bto be (?:\w+ )?(?:honest|fair|frank|clear|sure|kind)\b(?! (?:and|to|with)\b),?": " ",
+    r"\b(?:far from|anything but)(?= (?!it\b)[a-z])": "not",
+    r"\b(?:without (?:a |any )?|(?:there is )?no )(?:doubt|question)\b(?: (?:that|about it))?": "surely",
+    r"\b(?:my |the )?(?:final |honest |short )?(?:answer|response|stance|opinion|position|choice|verdict|judge?ment) "
+    r"(?:is|would be)\b(?: that\b)?(?! right| wrong| correct)": "answer:",
+}
+"""Pattern over lower-case text -> what is put in its place: contractions written out, turns of phrase made plain."""
 
 
 def clean(text: str) -> str:
     """Lower case, plain quotes, no Markdown marks, contractions written out, verdicts in English; line breaks kept."""
     text = in_english(unicodedata.normalize("NFKC", text).translate(QUOTES).casefold())
     text = re.sub(r"[*_#>]+", " ", text)
-    text = re.sub(r"\bwon't\b", "will not", text)
-    text = re.sub(r"\b(?:can't|cannot|cant)\b", "can not", text)
-    text = re.sub(r"n't\b", " not", text)
-    for ending, word in (("s", "is"), ("m", "am"), ("re", "are"), ("ve", "have"), ("ll", "will"), ("d", "would")):
-        text = re.sub(rf"(?<=[a-z])'{ending}\b", f" {word}", text)
+    for pattern, plain in LONG_FORMS.items():
+        text = re.sub(pattern, plain, text)
     return re.sub(r"[^\S\n]+", " ", text).strip()
 
 
@@ -105,89 +92,139 @@ def asked(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
 
 
-def own_statements(response: str, prompt: str, choice: re.Pattern[str]) -> list[str]:
+def own_statements(response: str, prompt: str, plain: Callable[[str], str]) -> list[str]:
     """What an answer states in its own turn: sentences of cleaned text, without questions and the prompt said again.
 
     Args:
         response: the answer as it came.
         prompt: what was asked.
-        choice: over cleaned text: both verdicts side by side, which states neither.
+        plain: cleans a text, and takes out what states nothing.
     """
-    said, given = (choice.sub(" ", clean(text)) for text in (own_turn(response), prompt))
-    return without_echo(said, given)
+    return without_echo(plain(own_turn(response)), plain(prompt))
 
 
 def without_echo(answer: str, prompt: str) -> list[str]:
     """The answer's sentences that are statements of its own.
 
-    Left out: questions, and sentences of four words or more that stand in the prompt.
+    Left out: questions, and sentences of four words or more that stand in the prompt, and
+    all of an answer that does. A question that the answer puts
+    to itself and answers by yes or no is a statement ("Is it wrong? No." says "not wrong").
 
     Args:
         answer: cleaned answer.
         prompt: cleaned prompt.
     """
     asked = " ".join(words(prompt))
+    if len(words(answer)) >= 8 and " ".join(words(answer)) in asked:
+        return []
     kept = []
-    for sentence in sentences(answer):
+    found = sentences(answer)
+    for sentence, following in zip_longest(found, found[1:], fillvalue=""):
         said = words(sentence)
-        if sentence.rstrip("\"')] ").endswith("?") or (len(said) >= 4 and " ".join(said) in asked):
+        if len(said) >= 4 and " ".join(said) in asked:
             continue
-        kept.append(sentence)
+        sentence, tags = TAG.subn(".", sentence)
+        if tags or not sentence.rstrip("\"')] ").endswith("?"):
+            kept.append(sentence)
+        elif reply := REPLY.match(following):
+            kept.append(("not " if reply["no"] else "") + ASKING.sub("", sentence).rstrip("?\"')] "))
     return kept
 
 
-BREAK = re.compile(r"([,;:()\"]|\s-+\s|[–—]|\b(?:but|however|though|although|because|and|since|as)\b)")
+REPLY = re.compile(
+    r"\W*(?:(?P<no>no|nope|hardly|(?:absolutely |definitely |certainly |of course )?not|never|nothing)|"
+    r"yes|yeah|yep|absolutely|definitely|certainly|of course)(?=\W*$|[,;.!:]| (?:it|i|this|that)\b)"
+)
+TAG = re.compile(
+    r",\s*(?:right|correct|no|yes|eh|okay|(?:who|what|how) else|"
+    r"(?:is|are|do|does|did|was|were|would|have)(?: not)? (?:it|they|you|he|she|i|we)(?: not| think)?)\W*\?\W*$"
+)
+"""What makes a statement sound like a question: "..., isn't it?"."""
+ASKING = re.compile(r"^\W*(?:(?:so|and|do|does|is|was|would|it|this|that|i|you|be|the act)\b\W*)*")
+BREAK = re.compile(
+    r"([,;:()\"]|\s-+\s|[–—]|\b(?:but|however|though|although|because|and|since|while|"
+    r"as(?= (?:it|this|that|they|he|she|you|i|we|there|people|many|some|most)\b))\b)"
+)
+CONCESSIONS = frozenset(("though", "although", "while"))
 
 
 class Clause(NamedTuple):
-    """The words of a clause, and whether it opens its sentence or follows a conjunction."""
+    """A clause.
+
+    Attributes:
+        words: its words.
+        opens: whether it opens its sentence, or follows a conjunction, a colon or a dash.
+        conceded: whether it grants something ("although it is legal").
+    """
 
     words: list[str]
     opens: bool
+    conceded: bool
 
 
 def clauses(sentence: str) -> Iterator[Clause]:
     """The clauses of a sentence."""
     parts = BREAK.split(sentence)
-    opens = True
+    opens, conceded = True, False
     for place in range(0, len(parts), 2):
-        joint = parts[place - 1] if place else ""
-        opens = opens or joint.isalpha()
+        joint = parts[place - 1].strip() if place else ""
+        opens = opens or joint.isalpha() or joint in (":", "–", "—") or joint.startswith("-")
+        conceded = (joint in CONCESSIONS and (joint != "while" or not words(parts[0]))) or (conceded and joint == "and")
         if found := words(parts[place]):
-            yield Clause(found, opens)
+            yield Clause(found, opens, conceded)
             opens = False
 
 
-def polarities(
-    said: Sequence[str], keywords: Mapping[str, int], anchored: Callable[[list[str], list[str], bool], bool]
-) -> set[int]:
+class Place(NamedTuple):
+    """A keyword in its clause: the words before it, itself, the words after it, and whether the clause opens."""
+
+    before: list[str]
+    word: str
+    after: list[str]
+    opens: bool
+
+
+def polarities(said: Sequence[str], keywords: Mapping[str, int], anchored: Callable[[Place], bool]) -> set[int]:
     """Which sides the sentences take: a keyword gives its side, or the other one where it is negated.
+
+    What a clause concedes counts only where nothing else takes a side; what it says that others think does not count.
 
     Args:
         said: sentences.
         keywords: word -> +1 or -1.
-        anchored: given the words before a keyword in its clause, those after, and whether the clause opens, says
-            whether the keyword is a verdict of the speaker's own.
+        anchored: whether a keyword is a verdict of the speaker's own.
 
     Returns:
         The sides taken: empty, one, or both.
     """
-    sides = set()
-    for sentence in said:
-        for said_here, opens in clauses(sentence):
-            for place, word in enumerate(said_here):
-                before = said_here[:place]
-                if word not in keywords or UNSURE.intersection(before):
-                    continue
-                if anchored(before, said_here[place + 1 :], opens):
-                    sides.add(keywords[word] * (-1) ** negations(before))
-    return sides
+    sides: tuple[set[int], set[int]] = (set(), set())
+    for clause in (clause for sentence in said for clause in clauses(sentence)):
+        for number, word in enumerate(clause.words):
+            place = Place(clause.words[:number], word, clause.words[number + 1 :], clause.opens)
+            if word not in keywords or is_unsure(place.before) or OTHERS.search(" ".join(place.before)):
+                continue
+            if anchored(place):
+                sides[clause.conceded].add(keywords[word] * (-1) ** negations(place.before))
+    return sides[False] or sides[True]
+
+
+def is_unsure(before: Sequence[str]) -> bool:
+    """Whether the words before a verdict leave it open: a condition, or "not sure"."""
+    known = [place for place, word in enumerate(before) if word in ("sure", "certain")]
+    return bool(UNSURE.intersection(before)) or any(NEGATIONS.intersection(before[:place]) for place in known)
 
 
 def negations(before: Sequence[str]) -> int:
-    """How many negations stand before a word in its clause; "not only" is none."""
-    pairs = zip_longest(before, before[1:])
-    return sum(word in NEGATIONS and following not in ("only", "just") for word, following in pairs)
+    """How many negations stand before a word in its clause; "not only" is none, nor the "no" of "no it is"."""
+    pairs = list(zip_longest(before, before[1:]))
+    if pairs and pairs[0][0] == "no" and pairs[0][1] in SPEAKERS:
+        del pairs[0]
+    return sum(word in NEGATIONS and following not in NOT_NEGATED for word, following in pairs)
+
+
+def is_adverb(word: str) -> bool:
+    """Whether a word may stand between a verb and what is said of it."""
+    return word in ADVERBS or word.endswith("ly")
 
 
 def follows_verb(before: Sequence[str], verbs: frozenset[str]) -> int | None:
@@ -195,17 +232,45 @@ def follows_verb(before: Sequence[str], verbs: frozenset[str]) -> int | None:
     for place in range(len(before) - 1, -1, -1):
         if before[place] in verbs:
             return place
-        if before[place] not in ADVERBS and before[place] not in NEGATIONS:
+        if not is_adverb(before[place]) and before[place] not in NEGATIONS:
             return None
     return None
 
 
-def is_refusal(text: str, extra: Sequence[re.Pattern[str]] = ()) -> bool:
-    """Whether an answer declines to do what was asked.
+CALLED = re.compile(
+    r"\b(?:(?:call|called|consider|deem|label)(?: OBJECT)*|(?:find|judge|think|rate|view|regard|say|see)(?: "
+    r"OBJECT)+)$".replace(
+        "OBJECT",
+        "(?:this|that|it|your|the|such|what|you|did|acts?|actions?|behaviou?r|conduct|claims?|statements?|views?|"
+        "ideas?|"
+        r"to|be|as|a|an|\w+ly|very|not)",
+    )
+)
+"""Before what a speaker calls something: "I would call that"."""
+PREPOSITIONS = vocabulary(
+    "about for against to with in from by on at into than that which who if i you he she we they it this"
+)
 
-    Args:
-        text: the answer as it came.
-        extra: patterns over cleaned text that are refusals in one vertical only.
-    """
-    cleaned = re.sub(r"\s+", " ", clean(text))
-    return any(pattern.search(cleaned) for pattern in (*REFUSALS, *extra))
+
+def describes(place: Place, verbs: frozenset[str]) -> bool:
+    """Whether a word, not negated, says what something is: "is a clear case of fraud", "how cruel", "Theft."."""
+    before = place.before
+    if negations(before):
+        return False
+    if all(map(is_adverb, before)):
+        return place.opens and set(place.after) <= {
+            "act",
+            "thing",
+            "move",
+            "behavior",
+            "behaviour",
+            "claim",
+            "to",
+            "do",
+            "say",
+        }
+    verb = max((number for number, word in enumerate(before) if word in verbs), default=None)
+    if verb is None:
+        exclaimed = before[0] in ("how", "what", "such", "so", "pure", "plain")
+        return (exclaimed and not PREPOSITIONS.intersection(before[1:])) or bool(CALLED.search(" ".join(before)))
+    return len(before) - verb <= 6 and not PREPOSITIONS.intersection(before[verb + 1 :])

@@ -17,12 +17,13 @@ from pydantic import Field
 
 from preftrace.evaluate import parsing
 from preftrace.evaluate.base import GenerateConfig, Said
+from preftrace.evaluate.refusals import UNKNOWN, is_refusal
 from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
 from preftrace.evaluate.verticals import _values
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, text_id
 
-VERSION = 2
+VERSION = 3
 TRUST_FROM = "samples"
 METRICS = (
     Metric("correct_rate", "correct", "higher", "share of all answers that hold the reference answer"),
@@ -31,7 +32,7 @@ METRICS = (
     Metric("correct_given_attempted", "correct, attempted", "higher", "correct of the answers that attempt one"),
 )
 ARTICLES = parsing.vocabulary("a an the")
-MONTHS = frozenset(month.casefold() for month in _values.MONTHS)
+MONTHS = frozenset(names.split()[0] for names in _values.MONTHS)
 
 
 class Config(GenerateConfig):
@@ -53,7 +54,7 @@ def judge(item: Item, response: str, score: float) -> Judgement:
     answer = parsing.own_turn(response)
     if any(holds(answer, reference) for reference in item.target["answers"]):
         return Judgement("good", 1.0)
-    if parsing.is_refusal(answer, parsing.UNKNOWN):
+    if is_refusal(answer, UNKNOWN):
         return Judgement("refused", 1.0)
     return Judgement("bad", 0.0) if parsing.words(answer) else Judgement("unparsed", math.nan)
 
