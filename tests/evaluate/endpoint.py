@@ -1,6 +1,7 @@
 """A real HTTP server of the tests, which answers as it is told to."""
 
 import json
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,31 @@ from preftrace.evaluate import remote
 
 class Half(Exception):
     """Raised by an answerer: only half of this body is sent, and the connection is closed."""
+
+
+class Server(ThreadingHTTPServer):
+    """A server on a free local port. A client that hung up is what tests are about: nothing to be told on stderr."""
+
+    daemon_threads = True
+
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    @contextmanager
+    def running(self):
+        """Serve until the end of the block; gives the URL."""
+        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{self.server_address[1]}"
+        finally:
+            self.shutdown()
+            self.server_close()
+            thread.join()
 
 
 @contextmanager
@@ -39,15 +65,8 @@ def serving(answer):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with Server(Handler).running() as url:
+        yield url
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import json
 import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import torch
+from tests.evaluate.endpoint import Server
 
 from preftrace import models
 from preftrace.types import Sampling
@@ -139,15 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(lm):
     """A server of `lm`, on a free port, until the end of the block."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = Server(_Handler)
     server.served = Served(lm)
     server.served.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with server.running():
         yield server.served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from openai_server import serving
+from tests.evaluate.openai_server import serving
 from typer.testing import CliRunner
 
 from preftrace import models
