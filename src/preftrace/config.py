@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Config(BaseModel):
@@ -25,6 +26,38 @@ class Config(BaseModel):
             value = getattr(self, name)
             dumped[name] = value.identity() if isinstance(value, Config) else self.model_dump(mode="json")[name]
         return dumped
+
+
+class Fault(NamedTuple):
+    """What is wrong with a setting, and where it is: the keys that lead to it."""
+
+    where: tuple[str, ...]
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (".".join(self.where), self.message)))
+
+
+def faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """What is wrong with the settings of a class, in words."""
+    found = []
+    for fault in error.errors():
+        where = tuple(map(str, fault["loc"]))
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = "unknown key" + (_known(where[0], model) if len(where) == 1 else "")
+        elif fault["type"] == "missing":
+            message = "is required"
+        elif fault["type"] != "value_error":
+            message += f", got {fault['input']!r}"
+        found.append(Fault(where, message))
+    return found
+
+
+def _known(key: str, model: type[BaseModel]) -> str:
+    names = sorted(f.alias or n for n, f in model.model_fields.items() if not f.exclude)
+    meant = "".join(f"; did you mean {name}?" for name in get_close_matches(key, names, n=1))
+    return f"; known: {', '.join(names)}{meant}"
 
 
 class AdapterConfig(Config):

@@ -289,6 +289,11 @@ CASES = [
         r"unknown vertical 'x'; known: bbq, ethics",
     ),
     Case(
+        "evaluate with an unknown setting",
+        "evaluate {model} --vertical toxicity --out run --set smples=3",
+        r"toxicity: smples: unknown key; known: .*; did you mean samples\?",
+    ),
+    Case(
         "evaluate with three mistakes",
         "evaluate {model} --vertical ethics --vertical x --format xml --set sampels=3 --out run",
         r"3 problems in the options:(?=[^$]*--format 'xml')(?=[^$]*unknown vertical 'x')(?=[^$]*ethics: sampels)",

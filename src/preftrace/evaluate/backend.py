@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from pydantic import Field, ValidationError
 
-from preftrace.config import Config
+from preftrace.config import Config, faults
 from preftrace.errors import ConfigError
 from preftrace.registry import BACKENDS
 from preftrace.types import Checkpoint, Prompt, Sampling
@@ -150,8 +150,8 @@ def configure(given: str | Mapping[str, Any] | BackendConfig | None = None) -> B
         return given
     values = {"name": given} if isinstance(given, str) else dict(given or {})
     name = str(values.setdefault("name", DEFAULT))
+    model = load(name).Config
     try:
-        return load(name).Config(**values)
+        return model(**values)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
-        raise ConfigError(problems, f"the options of backend {name}") from error
+        raise ConfigError(list(map(str, faults(error, model))), f"the options of backend {name}") from error

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from preftrace.config import Config
+from preftrace.config import Config, faults
 from preftrace.errors import ConfigError
 from preftrace.registry import VERTICALS
 from preftrace.types import Item, ItemScore, Judgement, Metric, Outcome, Sampling
@@ -194,13 +194,8 @@ def configure(name: str, options: Mapping[str, Any] | None = None) -> VerticalCo
     Raises:
         ConfigError: unknown vertical, unknown keys or bad values, all together.
     """
+    model = load(name).Config
     try:
-        return load(name).Config(**(options or {}))
+        return model(**(options or {}))
     except ValidationError as error:
-        raise ConfigError([_problem(dict(e)) for e in error.errors()], f"the options of {name}") from error
-
-
-def _problem(error: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+        raise ConfigError(list(map(str, faults(error, model))), f"the options of {name}") from error

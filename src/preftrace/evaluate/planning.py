@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from preftrace.config import Config
+from preftrace.config import Config, faults
 from preftrace.errors import ConfigError, DataError
 from preftrace.evaluate.comparison import TRUST
 from preftrace.evaluate.layout import standard_error, ways
@@ -106,8 +106,7 @@ def plan(
     try:
         config = PlanConfig(**options)
     except ValidationError as error:
-        faults = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-        raise ConfigError([f"{place}: {message}" if place else message for place, message in faults]) from error
+        raise ConfigError(list(map(str, faults(error, PlanConfig)))) from error
     if (a is None) != (b is None):
         raise ConfigError(["name two evaluations to measure on, before and after, or none"])
     if a is None or b is None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from preftrace.config import faults
 from preftrace.errors import ConfigError
 from preftrace.evaluate.calibration import CalibrationConfig
 from preftrace.evaluate.calibration import calibrate as calibrate_stage
 from preftrace.report import scorer as page
-from preftrace.study.config import describe
 from preftrace.types import StageRecord
 
 
@@ -29,7 +29,7 @@ def calibrate(scorer: str, items: str | Path | Sequence[str | Path], out: str | 
     try:
         config = CalibrationConfig(**options)
     except ValidationError as error:
-        raise ConfigError([describe(fault, CalibrationConfig) for fault in error.errors()]) from error
+        raise ConfigError(list(map(str, faults(error, CalibrationConfig)))) from error
     record = calibrate_stage(scorer, files, Path(out), config)
     page.write(record.folder)
     return record

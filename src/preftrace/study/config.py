@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
+from pydantic import Field, SerializeAsAny, ValidationError
 
 from preftrace.align import StageConfig
 from preftrace.attribute.config import AttributeConfig
-from preftrace.config import AdapterConfig, Config
+from preftrace.config import AdapterConfig, Config, faults
 from preftrace.evaluate.backend import BackendConfig
 from preftrace.evaluate.backend import configure as configure_backend
 from preftrace.evaluate.base import VerticalConfig
@@ -184,28 +184,8 @@ def _validate(model: type[Any], values: Mapping[str, Any], path: tuple[str, ...]
     try:
         return model(**{str(k): v for k, v in values.items()})
     except ValidationError as error:
-        known = model.model_fields if issubclass(model, BaseModel) else {}
-        for fault in error.errors():
-            where = path + tuple(str(part) for part in fault["loc"])
-            problems.append(Problem(where, _message(dict(fault), known, at_top=len(fault["loc"]) == 1)))
+        problems += [Problem(path + fault.where, fault.message) for fault in faults(error, model)]
         return None
-
-
-def describe(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """One of pydantic's faults in words: where it is in the settings, and what is wrong."""
-    where = ".".join(str(part) for part in fault["loc"])
-    message = _message(fault, model.model_fields, at_top=len(fault["loc"]) == 1)
-    return f"{where}: {message}" if where else message
-
-
-def _message(fault: Mapping[str, Any], fields: Mapping[str, Any], at_top: bool) -> str:
-    if fault["type"] == "extra_forbidden":
-        names = sorted((f.alias or n) for n, f in fields.items() if not f.exclude)
-        return "unknown key" + (f"; known: {', '.join(names)}" if at_top else "")
-    if fault["type"] == "missing":
-        return "is required"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return message if fault["type"] == "value_error" else f"{message}, got {fault['input']!r}"
 
 
 def _no_policies(

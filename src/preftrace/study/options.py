@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from preftrace import preferences
+from preftrace.config import faults
 from preftrace.errors import ConfigError
 from preftrace.evaluate.base import VerticalConfig, configure
 from preftrace.preferences import PreferencesConfig
-from preftrace.study.config import describe
 
 
 def read_config(model: type[Any], options: Mapping[str, Any]) -> Any:
@@ -25,7 +25,7 @@ def read_config(model: type[Any], options: Mapping[str, Any]) -> Any:
     try:
         return model(**options)
     except ValidationError as error:
-        raise ConfigError([describe(fault, model) for fault in error.errors()]) from error
+        raise ConfigError(list(map(str, faults(error, model)))) from error
 
 
 def read_preferences(path: str | None, source: str | None, options: Mapping[str, Any]) -> PreferencesConfig:
