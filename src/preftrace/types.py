@@ -194,6 +194,8 @@ class Checkpoint:
     adapters: tuple[str, ...] = ()
 
 
+SILENT = 0.1
+"""Share of empty answers from which it is told beside trust: who says nothing is neither toxic nor leaks anything."""
 DECLARED = "declared"
 """Kind of the record of a training that nobody recorded: a user says what it minimised, and on which pairs."""
 

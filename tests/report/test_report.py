@@ -2,6 +2,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -132,6 +133,19 @@ def test_summary_says_in_words_what_happened(shown, finished):
     said = f"worse after DPO : trust fell by {-row['difference']:.2f} (95% interval {low:.2f} to {high:.2f})."
     assert f"Privacy: {said}" in parsed.words
     assert "Ethics: no change found after DPO" in parsed.words
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.83, ["PPO 83%"]), (0.1, ["PPO 10%"]), (0.09, []), (None, [])])
+def test_summary_says_which_stages_fell_silent(monkeypatch, finished, share, told):
+    view = RunView(finished)
+    empty = {"empty_rate": {"value": share}} if share is not None else {}
+    found = view.evaluations["privacy"]
+    silent = replace(found["sft"], summary={"metrics": empty})
+    monkeypatch.setitem(view.evaluations, "privacy", {"base": found["base"], "ppo": silent, "dpo": found["dpo"]})
+
+    said = {f["name"]: f["silent"] for f in summary.findings(view)}
+    assert said.pop("Privacy") == told and not any(said.values())
+    assert ("Empty answers: PPO" in summary.render(view)) == bool(told)
 
 
 def test_charts_are_drawn_and_described(shown):

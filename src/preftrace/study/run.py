@@ -31,11 +31,9 @@ from preftrace.evaluate.compare import compare_stage
 from preftrace.report import write as write_report
 from preftrace.study.config import BASE, StudyConfig
 from preftrace.study.results import Run
-from preftrace.types import Checkpoint, StageRecord
+from preftrace.types import SILENT, Checkpoint, StageRecord
 
 RUN = "run.json"
-SILENT = 0.1
-"""Share of empty answers from which it is told beside trust."""
 STUDY = "study.yaml"
 REPORT = "report.html"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from preftrace.report import html, phrases
 from preftrace.report.html import plural, seconds, stage_name, title
 from preftrace.report.view import RunView
+from preftrace.types import SILENT, StageRecord
 
 TITLE = "Summary"
 ORDER = 0
@@ -46,9 +48,16 @@ def findings(run: RunView) -> list[dict[str, Any]]:
                 "kind": phrases.CLASSES[head["verdict"]],
                 "after": stage_name(head["b"]),
                 "others": [r for r in rows if r is not head],
+                "silent": silent(by_stage),
             }
         )
     return found
+
+
+def silent(by_stage: Mapping[str, StageRecord]) -> list[str]:
+    """The stages with many empty answers, and their share."""
+    shares = {s: (r.summary["metrics"].get("empty_rate") or {}).get("value") or 0 for s, r in by_stage.items()}
+    return [f"{stage_name(stage)} {share:.0%}" for stage, share in shares.items() if share >= SILENT]
 
 
 def counts(run: RunView) -> str:
