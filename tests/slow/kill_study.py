@@ -12,11 +12,12 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,6 +86,22 @@ def code_hash() -> str:
     """What the package's own files hold: runs can only be alike while it stays the same."""
     home = Path(preftrace.__file__).parent
     return hash_json({p.relative_to(home).as_posix(): hash_file(p) for p in sorted(home.rglob("*.py"))})
+
+
+def kill_once_there(process: subprocess.Popen[bytes], reached: Callable[[], bool], delay: float) -> None:
+    """Kill a process `delay` seconds after what `reached` says.
+
+    Raises:
+        RuntimeError: it ended by itself before.
+    """
+    while not reached():
+        if process.poll() is not None:
+            raise RuntimeError("it ended before it could be killed")
+        time.sleep(0.0005)
+    time.sleep(delay)
+    process.kill()
+    if process.wait() != -signal.SIGKILL:
+        raise RuntimeError("it ended before it could be killed")
 
 
 def kill_after(study: str, out: Path, at: float) -> Kill:

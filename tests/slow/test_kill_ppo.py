@@ -2,10 +2,8 @@
 
 import json
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,12 +44,7 @@ def newest(folder: Path) -> int:
 def kill_at_save(command: list[str], folder: Path, save: int, delay: float) -> int:
     """Start or go on, and kill `delay` seconds after a save was begun; the newest save that is then marked."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while newest(folder) < save:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.0005)
-    time.sleep(delay)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    kill_study.kill_once_there(process, lambda: newest(folder) >= save, delay)
     marks = (folder / "ppo.partial" / _saves.FOLDER).glob(f"*/{_saves.MARK}")
     return max((_saves.step(mark.parent) for mark in marks), default=0)
 

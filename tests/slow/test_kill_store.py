@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -73,13 +72,7 @@ def unharmed(run: Path, home: Path, settings: dict) -> int:
 
 def kill_at(run: Path, home: Path, settings: dict, part: int, delay: float) -> int:
     """Start or go on, and kill `delay` seconds after there are so many parts; how many there are then."""
-    process = start(run, home, settings)
-    while parts(home) < part:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.001)
-    time.sleep(delay)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    kill_study.kill_once_there(start(run, home, settings), lambda: parts(home) >= part, delay)
     return parts(home)
 
 
