@@ -7,12 +7,17 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from preftrace.evaluate import remote
 
 
 class Half(Exception):
     """Raised by an answerer: only half of this body is sent, and the connection is closed."""
+
+
+class Late(Exception):
+    """Raised by an answerer: nothing is sent for as long as the client waits, be the machine slow or fast."""
 
 
 class Server(ThreadingHTTPServer):
@@ -54,6 +59,10 @@ def serving(answer):
                 status, headers, value = answer(self.path, body, self.headers)
             except Half as cut:
                 status, headers, value, half = 200, {}, cut.args[0], True
+            except Late:
+                self.rfile.read(1)  # until the client has hung up: it sends no more
+                self.close_connection = True
+                return
             sent = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             for name, said in {"Content-Length": str(len(sent)), **headers}.items():
@@ -71,11 +80,21 @@ def serving(answer):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Nothing is waited for longer than a test may last."""
+    """Nothing is waited for between two tries. One try has its usual time, which a busy machine may need."""
     monkeypatch.setattr(remote, "BACKOFF", 0.001)
-    monkeypatch.setattr(remote, "TIMEOUT", 1.0)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PREFTRACE_HTTP_KEY"):
         monkeypatch.delenv(name, raising=False)
+
+
+def impatient(monkeypatch, when):
+    """The scorers' client gives up soon on each request whose body `when` picks, and has its usual time for others."""
+    plain = requests.Session.request
+
+    def request(self, *words, json, timeout, **more):
+        assert timeout == remote.TIMEOUT
+        return plain(self, *words, json=json, timeout=(timeout, 0.05) if when(json) else timeout, **more)
+
+    monkeypatch.setattr(requests.Session, "request", request)
 
 
 def perspective(value, attribute="TOXICITY"):
