@@ -1,9 +1,10 @@
 """A real HTTP server of the tests, which answers as it is told to."""
 
 import json
+import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -21,12 +22,20 @@ class Late(Exception):
 
 
 class Server(ThreadingHTTPServer):
-    """A server on a free local port. A client that hung up is what tests are about: nothing to be told on stderr."""
+    """A server on a free local port. A client that hung up is what tests are about: nothing to be told on stderr.
 
-    daemon_threads = True
+    None of its threads outlives `running`, so that no other test reads what one of them says.
+    """
+
+    daemon_threads = False  # or `server_close` would not wait for them
 
     def __init__(self, handler):
         super().__init__(("127.0.0.1", 0), handler)
+        self.connections = []
+
+    def process_request(self, request, client_address):
+        self.connections.append(request)
+        super().process_request(request, client_address)
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exception(), ConnectionError):
@@ -41,8 +50,11 @@ class Server(ThreadingHTTPServer):
             yield f"http://127.0.0.1:{self.server_address[1]}"
         finally:
             self.shutdown()
-            self.server_close()
             thread.join()
+            for connection in self.connections:
+                with suppress(OSError):  # the client has hung up before
+                    connection.shutdown(socket.SHUT_RDWR)  # or a thread would wait for the next request
+            self.server_close()
 
 
 @contextmanager
