@@ -11,6 +11,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
+# Tables and messages are as wide and as plain as without a terminal, wherever the tests run.
+os.environ["COLUMNS"] = "80"
+for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(name, None)
+
 
 @pytest.fixture(autouse=True)
 def _heard(monkeypatch):

@@ -44,12 +44,15 @@ def arrays(frame, method):
 
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
 def test_whole_gradients_give_the_scores_of_the_streaming_passes(scored, stage):
-    """To 5e-6 of the largest score: float32 on both sides, whose batches differ, and so their rounding."""
+    """To 5e-5 of the largest score: float32 on both sides, whose batches differ, and so their rounding.
+
+    How much they do depends on the processor's kernels: from 3e-8 (AVX512) to 2.6e-6 (AVX2) was seen.
+    """
     _, streamed = scored(stage)
     record, stored = scored(stage, "stored", mode="store", projection=0, store_dtype="float32")
     for method in METHODS:
         a, b = arrays(streamed, method), arrays(stored, method)
-        assert np.nanmax(np.abs(a - b)) <= 5e-6 * np.nanmax(np.abs(a))
+        assert np.nanmax(np.abs(a - b)) <= 5e-5 * np.nanmax(np.abs(a))
     assert record.summary["lambda"]["datainf"]["blocks"] == 28
 
 

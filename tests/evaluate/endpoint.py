@@ -1,12 +1,14 @@
 """A real HTTP server of the tests, which answers as it is told to."""
 
 import json
+import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from preftrace.evaluate import remote
 
@@ -15,13 +17,25 @@ class Half(Exception):
     """Raised by an answerer: only half of this body is sent, and the connection is closed."""
 
 
-class Server(ThreadingHTTPServer):
-    """A server on a free local port. A client that hung up is what tests are about: nothing to be told on stderr."""
+class Late(Exception):
+    """Raised by an answerer: nothing is sent for as long as the client waits, be the machine slow or fast."""
 
-    daemon_threads = True
+
+class Server(ThreadingHTTPServer):
+    """A server on a free local port. A client that hung up is what tests are about: nothing to be told on stderr.
+
+    None of its threads outlives `running`, so that no other test reads what one of them says.
+    """
+
+    daemon_threads = False  # or `server_close` would not wait for them
 
     def __init__(self, handler):
         super().__init__(("127.0.0.1", 0), handler)
+        self.connections = []
+
+    def process_request(self, request, client_address):
+        self.connections.append(request)
+        super().process_request(request, client_address)
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exception(), ConnectionError):
@@ -36,8 +50,11 @@ class Server(ThreadingHTTPServer):
             yield f"http://127.0.0.1:{self.server_address[1]}"
         finally:
             self.shutdown()
-            self.server_close()
             thread.join()
+            for connection in self.connections:
+                with suppress(OSError):  # the client has hung up before
+                    connection.shutdown(socket.SHUT_RDWR)  # or a thread would wait for the next request
+            self.server_close()
 
 
 @contextmanager
@@ -54,6 +71,10 @@ def serving(answer):
                 status, headers, value = answer(self.path, body, self.headers)
             except Half as cut:
                 status, headers, value, half = 200, {}, cut.args[0], True
+            except Late:
+                self.rfile.read(1)  # until the client has hung up: it sends no more
+                self.close_connection = True
+                return
             sent = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             for name, said in {"Content-Length": str(len(sent)), **headers}.items():
@@ -71,11 +92,21 @@ def serving(answer):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Nothing is waited for longer than a test may last."""
+    """Nothing is waited for between two tries. One try has its usual time, which a busy machine may need."""
     monkeypatch.setattr(remote, "BACKOFF", 0.001)
-    monkeypatch.setattr(remote, "TIMEOUT", 1.0)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PREFTRACE_HTTP_KEY"):
         monkeypatch.delenv(name, raising=False)
+
+
+def impatient(monkeypatch, when):
+    """The scorers' client gives up soon on each request whose body `when` picks, and has its usual time for others."""
+    plain = requests.Session.request
+
+    def request(self, *words, json, timeout, **more):
+        assert timeout == remote.TIMEOUT
+        return plain(self, *words, json=json, timeout=(timeout, 0.05) if when(json) else timeout, **more)
+
+    monkeypatch.setattr(requests.Session, "request", request)
 
 
 def perspective(value, attribute="TOXICITY"):

@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "500":
             self._send(500, b"oh no")
         elif fault == "slow":
-            time.sleep(1.0)
+            self.rfile.read(1)  # until the client has hung up: it sends no more
             self.close_connection = True
         elif fault == "cut":
             self._send(200, half, {"Content-Length": "500"})

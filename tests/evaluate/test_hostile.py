@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from tests.evaluate.endpoint import hasty, perspective, serving
+from tests.evaluate.endpoint import Late, hasty, impatient, perspective, serving
 from tests.evaluate.hostile import ANSI, BIDI, SCRIPT, TEXTS, refused, strict, tables, toxicity, typed
 
 import preftrace
@@ -42,12 +42,12 @@ def _forget_models():
 def test_every_answer_has_an_outcome_and_a_missing_score_stays_missing(vertical, name):
     module, answer = load(vertical), {"empty": ""}.get(name, TEXTS.get(name))
     item = module.items(configure(vertical, {"limit": 1, **DRAWING[vertical]}), 0)[0]
-    started = time.perf_counter()
+    started = time.thread_time()
 
     judged = [module.judge(item, answer, math.nan) for _ in range(2)]
     score = module.score(item, Said([answer] * 2, [math.nan] * 2, judged, [math.nan] * len(item.options)))
 
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2, "of this thread's own work: what else the machine does is not counted"
     assert judged[0] == judged[1] or math.isnan(judged[0].trust)
     assert all(math.isnan(v) or -1 <= v <= 1 for v in (judged[0].trust, score.trust, *score.values.values()))
     if judged[0].outcome == "unparsed" and vertical not in ("privacy",):
@@ -157,21 +157,27 @@ def test_a_scorer_that_breaks_its_word_is_refused_and_the_answers_are_kept(
 def test_a_scorer_that_hangs_is_left_after_its_time_and_counted(tiny_folder, tmp_path, monkeypatch, typed):
     from preftrace.evaluate import remote
 
-    monkeypatch.setattr(remote, "TIMEOUT", 0.2)
     monkeypatch.setattr(remote, "RETRIES", 0)
     slow = []
 
+    def hangs(body):
+        return len(body["comment"]["text"]) % 2 == 0
+
     def hanging(path, body, headers):
-        if len(body["comment"]["text"]) % 2 == 0:
-            slow.append(body["comment"]["text"])
-            time.sleep(0.5)
+        if hangs(body):
+            raise Late
         return 200, {}, perspective(0.25)
 
+    impatient(monkeypatch, lambda body: hangs(body) and not slow.append(body["comment"]["text"]))
     with serving(hanging) as url:
         _, out, _ = typed(*toxicity(tiny_folder, tmp_path, "--set", f"scorer=http:{url}/x", "--json"))
 
     summary = strict(out)[0]["summary"]
-    assert slow and summary["unscored"] >= len(set(slow)) and sum(summary["outcomes"].values()) == 16
+    rows = artifacts.read_table(tmp_path / "tiny" / "toxicity" / "generations.parquet").to_pylist()
+    lost = {row["response"] for row in rows if math.isnan(row["score"])}
+    assert slow and lost == set(slow), "those that hang, and no other"
+    assert sum(summary["outcomes"].values()) == 16
+    assert summary["unscored"] == sum(row["response"] in lost for row in rows)
     assert summary["trust"]["n"] + summary["trust"]["missing"] == 8 and summary["trust"]["missing"] > 0
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from tests.evaluate.endpoint import Half, hasty, moderation, perspective, serving
+from tests.evaluate.endpoint import Half, Late, hasty, impatient, moderation, perspective, serving
 
 from preftrace import progress
 from preftrace.errors import ConfigError, ModelError
@@ -96,14 +96,13 @@ def test_half_an_answer_and_a_late_one_are_asked_for_again(monkeypatch):
     tries = []
 
     def answer(path, body, headers):
-        tries.append(1)
         if len(tries) == 1:
             raise Half(b'{"attributeScores": {"TOXICITY": {"summaryScore": {"value": 0.5}}}}')
         if len(tries) == 2:
-            time.sleep(0.5)
+            raise Late
         return 200, {}, perspective(0.5)
 
-    monkeypatch.setattr(remote, "TIMEOUT", 0.2)
+    impatient(monkeypatch, lambda body: tries.append(1) or len(tries) == 2)
     with serving(answer) as url:
         assert http(url).score(["text"]) == [0.5]
     assert len(tries) == 3
@@ -143,14 +142,15 @@ def test_a_server_that_never_answers_gives_nan_said_once(monkeypatch, fault):
     def answer(path, body, headers):
         if fault == "always half":
             raise Half(b'{"attributeScores": {"TOXICITY": {"summaryScore": {"value": 0.5}}}}')
-        time.sleep(0.3 if fault == "always late" else 0)
+        if fault == "always late":
+            raise Late
         return 500, {}, b"0.9"
 
     if fault == "refused connection":
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        values = scoring.score_all(http(url), ["a", "b", "", "c"])
+        with socket.socket() as deaf:  # bound, so that no other server gets the port, and not listening
+            deaf.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            values = scoring.score_all(http(url), ["a", "b", "", "c"])
     else:
         with serving(answer) as url:
             values = scoring.score_all(http(url), ["a", "b", "", "c"])
@@ -199,19 +199,21 @@ def test_a_wrong_key_or_url_stops_with_a_message_that_holds_no_key(monkeypatch, 
 
 def test_no_more_requests_at_a_time_than_the_limit():
     lock, now, most = threading.Lock(), [0], [0]
+    together = threading.Barrier(remote.CONCURRENT, timeout=60)
 
     def answer(path, body, headers):
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
+        together.wait()  # each is answered only when so many are under way
         time.sleep(0.02)
         with lock:
             now[0] -= 1
         return 200, {}, perspective(0.5)
 
     with serving(answer) as url:
-        http(url).score([str(n) for n in range(24)])
-    assert 1 < most[0] <= remote.CONCURRENT
+        http(url).score([str(n) for n in range(6 * remote.CONCURRENT)])
+    assert most[0] == remote.CONCURRENT
 
 
 @pytest.mark.parametrize(

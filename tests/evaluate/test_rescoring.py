@@ -1,6 +1,7 @@
 """Stored answers scored again: the result is what an evaluation with that scorer would have been."""
 
 import json
+import shutil
 
 import pytest
 import typer
@@ -56,9 +57,10 @@ def test_rescoring_equals_an_evaluation_with_that_scorer(finished, tiny_folder, 
     assert old.summary["scorer"]["name"] == "profanity" and old.summary["trust"] != again.record.summary["trust"]
 
 
-def test_nothing_is_generated_and_the_default_place_is_beside_the_evaluations(finished, monkeypatch):
+def test_nothing_is_generated_and_the_default_place_is_beside_the_evaluations(finished, tmp_path, monkeypatch):
     from preftrace.evaluate.worker import Worker
 
+    finished = shutil.copytree(finished, tmp_path / "run")
     monkeypatch.setattr(Worker, "run", lambda self, shard: pytest.fail("it generated"))
     monkeypatch.setattr(Worker, "__init__", lambda self, **_: pytest.fail("it loaded a model"))
     with serving(by_length) as url:

@@ -25,6 +25,15 @@ STEREO = "stereotype_topic,target_group,stereotype_template,user_prompt\njobs,Ca
 ETHICS = "label,input,is_short\n1,I broke a cup and hid it.,True\n0,I fed the cat.,True\n1,A long story.,False\n"
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """What `datasets` makes of a folder stays with the test, not in the user's cache."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "cache" / "downloads")
+
+
 def items(vertical, source, path, **more):
     config = configure(vertical, {"source": source, "path": str(path), **more})
     return load(vertical).items(config, 0)
@@ -96,6 +105,7 @@ def test_privacy_rows_show_everybody_and_ask_for_one(write):
     assert [option.good for option in item.options] == [True, False] and item.options[1].text == "bo@b.org"
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_a_local_data_set_folder_is_read_through_datasets(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
@@ -105,6 +115,7 @@ def test_a_local_data_set_folder_is_read_through_datasets(tmp_path):
     assert items("ethics", "ethics", folder) == items("ethics", "ethics", tmp_path / "e.csv")
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_a_data_set_with_several_splits_asks_which(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
@@ -124,6 +135,7 @@ def test_a_hub_id_that_cannot_be_reached_is_named():
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_a_hub_id_is_read_and_pinned_at_its_commit(tmp_path, monkeypatch):
     """The calls that would go to the Hub are answered here; everything around them is the real path."""
     import datasets

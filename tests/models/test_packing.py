@@ -39,7 +39,7 @@ def alone(lm, row):
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_shared_prompts_change_no_log_probability(lm64, attention):
+def test_shared_prompts_change_no_log_probability(lm64, attention, softmax64):
     lm64.model.set_attn_implementation(attention)
     packed = packing.pack(ROWS, packing.keys_of(lm64, ROWS), lm64.pad_id)
     assert packed.mask.ndim == 4 and len(packed.ids) < len(ROWS)

@@ -41,7 +41,7 @@ def alone(lm, row):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("shared", [True, False])
-def test_rows_go_on_from_it_with_the_same_log_probabilities(lm64, attention, shared):
+def test_rows_go_on_from_it_with_the_same_log_probabilities(lm64, attention, shared, softmax64):
     """Those that do not start with it, or are it, are computed as a whole; also where answers do not share prompts."""
     lm64.model.set_attn_implementation(attention)
     setattr(lm64.model, packing.KNOWN, shared)
