@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from preftrace.attribute.layers import select
-from preftrace.models.attention import block_attention
+from preftrace.models.blocks import block_attention
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
 from preftrace.models.lora import LoraLayer, folded, lora_layers, trained_head
