@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from preftrace.attribute.layers import select
+from preftrace.errors import ModelError
 from preftrace.models.blocks import block_attention
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
@@ -71,7 +72,7 @@ class Capture:
         self._handles: list[Any] = []
         self._groups: torch.Tensor | None = None
         self._packs: torch.Tensor | None = None
-        self._size = 0
+        self._places, self._size = torch.Size(), 0
         self._found: Gradients = {}
         self.observe: Observer | None = None
         self._wide = torch.float64 if every[0].a.dtype == torch.float64 else torch.float32
@@ -110,6 +111,9 @@ class Capture:
 
         Returns:
             For every trained matrix `(n, numel)`.
+
+        Raises:
+            ModelError: an adapted module does not see every token.
         """
         n = self._size = max(groups) + 1
         packed = pack(rows, keys_of(self.lm, rows, groups), self.lm.pad_id).to(self.lm.device)
@@ -118,6 +122,7 @@ class Capture:
         packs = torch.zeros(len(packed.ids), dtype=torch.long, device=self.lm.device)
         packs[packed.home] = owners
         self._groups, self._packs = self._owners(owners), self._owners(packs)
+        self._places = packed.ids.shape
         self._found = {}
         with torch.enable_grad():
             with self.lm.autocast():
@@ -145,10 +150,19 @@ class Capture:
     def _add(self, layer: LoraLayer, x: torch.Tensor, delta: torch.Tensor) -> None:
         (name_a, a), (name_b, b) = _tensors(layer)
         wide = self._wide
-        x, delta = x.to(wide), delta.to(wide)
+        x, delta = (self._by_place(layer, side).to(wide) for side in (x, delta))
         narrow_a, narrow_b = delta @ b.detach().to(wide) * layer.scale, x @ a.detach().to(wide).T * layer.scale
         self._outer(name_a, narrow_a, x, self._packs)
         self._outer(name_b, delta, narrow_b, self._packs)
+
+    def _by_place(self, layer: LoraLayer, states: torch.Tensor) -> torch.Tensor:
+        """`(p, t, d)` of packed rows; some models (OPT) hand a module all tokens as rows, `(p t, d)`."""
+        if states.shape[:-1].numel() != self._places.numel():
+            seen = (
+                f"{layer.name} is given {states.shape[:-1].numel()} tokens of {self._places.numel()}, as an expert is"
+            )
+            raise ModelError(f"{seen}; influence is defined for modules that see every token: leave it out of targets")
+        return states.reshape(*self._places, -1)
 
     def _outer(self, name: str, left: torch.Tensor, right: torch.Tensor, owners: torch.Tensor | None) -> None:
         if self.observe is not None:
