@@ -31,6 +31,13 @@ def opt():
     return OPTForCausalLM(OPTConfig(**SIZES, **TOKENS, **more))
 
 
+def olmo():
+    """Cuts its queries, keys and values off in place."""
+    from transformers import OlmoConfig, OlmoForCausalLM
+
+    return OlmoForCausalLM(OlmoConfig(**SIZES, **TOKENS, intermediate_size=64, initializer_range=0.2, clip_qkv=0.5))
+
+
 def wrapped(model, **settings):
     """With a random adapter."""
     from peft import LoraConfig, get_peft_model
@@ -58,10 +65,17 @@ def largest_error(lm):
     return worst
 
 
-@pytest.mark.parametrize("build", [falcon, opt])
+@pytest.mark.parametrize("build", [falcon, opt, olmo])
 def test_gradients_are_autograds(build):
     torch.manual_seed(0)
     assert largest_error(wrapped(build())) <= 1e-4
+
+
+def test_layers_that_share_their_weights_keep_adapters_of_their_own():
+    """PEFT's layer replication: the adapters of both copies would otherwise be folded into one weight."""
+    lm = wrapped(build_model(), layer_replication=[[0, 2], [0, 2]])
+    assert len(lm.model.get_base_model().model.layers) == 4
+    assert largest_error(lm) <= 1e-4
 
 
 def test_a_module_that_sees_some_tokens_only_is_named():

@@ -134,12 +134,15 @@ class Capture:
                 found[name] = torch.zeros((n, *shape), dtype=self._wide, device=self.lm.device)
         return {name: found[name].reshape(n, -1) for name in self.shapes}
 
-    def _forward_hook(self, take: Callable[[torch.Tensor, torch.Tensor], None]) -> Callable[..., None]:
-        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            if torch.is_grad_enabled():
-                x = inputs[0].detach()
-                output.requires_grad_(True)  # of the lowest modules, whose inputs have no gradient
-                output.register_hook(lambda delta: take(x, delta))  # type: ignore[no-untyped-call]
+    def _forward_hook(self, take: Callable[[torch.Tensor, torch.Tensor], None]) -> Callable[..., torch.Tensor]:
+        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            if not torch.is_grad_enabled():
+                return output
+            x = inputs[0].detach()
+            # Of the lowest modules, whose inputs have no gradient. A copy goes on: what comes next may write into it.
+            after = output if output.requires_grad else output.requires_grad_(True).clone()
+            output.register_hook(lambda delta: take(x, delta))  # type: ignore[no-untyped-call]
+            return after
 
         return hook
 
