@@ -56,11 +56,23 @@ class PairModel:
         self.lm = load_model(checkpoint, loss["kind"], format, precision)
         self.loss, self.batch_tokens, self.layers = loss, batch_tokens, layers
         self._capture: Capture | None = None
-        table = artifacts.read_table(Path(pairs)).to_pylist()
-        self.rows = [self._encode(pair) for pair in table]
-        key = loss.get("margin")
+        # Texts only: the tokens of all pairs would be most of the memory, and they would be waited for.
+        self._pairs = artifacts.read_table(Path(pairs)).select(["prompt_json", "chosen", "rejected", "meta"])
+
+    def rows(self, start: int, stop: int) -> list[tuple[Encoded, ...]]:
+        """Tokens of pairs start..stop: the answers that the loss looks at, each with its prompt."""
+        return [self._encode(pair) for pair in self._texts(start, stop)]
+
+    def _texts(self, start: int, stop: int) -> list[dict[str, Any]]:
+        texts: list[dict[str, Any]] = self._pairs.slice(start, stop - start).to_pylist()
+        return texts
+
+    def _margins(self, start: int, stop: int) -> np.ndarray:
+        """What each chosen answer's reward should be above by, `(stop - start,)`; 0 for losses without margins."""
+        key = self.loss.get("margin")
         # Pairs without a margin stopped the training, so those that were trained on have one.
-        self.margins = np.array([json.loads(pair["meta"])[key] if key else 0.0 for pair in table], dtype=float)
+        found = [json.loads(pair["meta"])[key] if key else 0.0 for pair in self._texts(start, stop)]
+        return np.array(found, dtype=float)
 
     def _encode(self, pair: Mapping[str, Any]) -> tuple[Encoded, ...]:
         """The answers that the loss looks at, with the prompt that they were trained with."""
@@ -92,15 +104,14 @@ class PairModel:
                 rejected ones'.
         """
         sides = len(SIDES[self.loss["kind"]])
-        lengths = [packed_length(row) for row in self.rows[start:stop]]
-        if apart:
-            lengths = [sum(packed_length([row]) for row in rows) for rows in self.rows[start:stop]]
+        tokens, margins = self.rows(start, stop), self._margins(start, stop)
+        lengths = [sum(packed_length([row]) for row in pair) if apart else packed_length(pair) for pair in tokens]
         capture = self._captured()
         capture.observe = observe
         for batch in length_batches(lengths, self.batch_tokens):
-            rows = [self.rows[start + i][side] for side in range(sides) for i in batch]
+            rows = [tokens[i][side] for side in range(sides) for i in batch]
             given = None if reference is None else reference[batch]
-            objective = self._objective(rows, given, self.margins[start:stop][batch])
+            objective = self._objective(rows, given, margins[batch])
             groups = range(len(rows)) if apart else [*range(len(batch))] * sides
             yield batch, capture.gradients(rows, groups, objective)
 
