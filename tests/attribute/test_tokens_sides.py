@@ -156,7 +156,7 @@ def test_a_tokens_part_is_the_loss_s_slope_where_the_weights_move_at_its_place_a
     passes.score(vectors)
     worker = TokenWorker(model, passes.reference(), str(tmp_path / DIRECTIONS), ["identity"])
     found = worker.parts(5, [0])
-    lm, rows = load_model(trained["dpo"], "dpo", "raw", "float64"), worker.pairs.rows[5]
+    lm, rows = load_model(trained["dpo"], "dpo", "raw", "float64"), worker.pairs.rows(5, 6)[0]
     reference = torch.from_numpy(worker.reference(5, 6)[0])
     values, slopes = [], []
     for row in rows:

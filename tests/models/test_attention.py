@@ -6,10 +6,12 @@ import torch.nn.functional as F
 
 from preftrace import models
 from preftrace.models import attention
-from preftrace.models.attention import BLOCK, attend, block_attention
+from preftrace.models.attention import BLOCK, attend
+from preftrace.models.blocks import block_attention
 from preftrace.models.packing import backbone, inputs, pack
 from preftrace.models.prompts import Encoded
 from preftrace.types import Checkpoint
+from tests.conftest import build_tokenizer
 
 
 def packed_mask(t):
@@ -80,8 +82,32 @@ def test_a_model_attends_in_blocks_only_inside(tiny_folder, monkeypatch):
     before = states()
     assert not seen
     with block_attention(lm):
+        assert seen  # it was tried
+        seen.clear()
         inside = states()
     assert len(seen) == lm.model.config.num_hidden_layers
     torch.testing.assert_close(inside, before, rtol=1e-5, atol=1e-6)
     states()
     assert len(seen) == lm.model.config.num_hidden_layers
+
+
+def falcon(**settings):
+    """A tiny model that looks at the name of its attention by itself."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 258, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tokens = {"bos_token_id": None, "eos_token_id": 256, "pad_token_id": 257, "initializer_range": 0.2}
+    config = FalconConfig(**sizes, **tokens, **settings)
+    return models.LanguageModel(FalconForCausalLM(config).eval(), build_tokenizer(), "raw")
+
+
+@pytest.mark.parametrize("alibi", [False, True])
+def test_a_model_that_is_off_in_blocks_is_found_out_and_left_alone(alibi, capsys):
+    lm = falcon(alibi=alibi)
+    assert lm.model.config._attn_implementation == "sdpa"
+    with block_attention(lm):
+        assert lm.model.config._attn_implementation == "sdpa"
+    with block_attention(lm):
+        pass
+    assert capsys.readouterr().err.count("computed in blocks") == 1

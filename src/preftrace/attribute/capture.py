@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from preftrace.attribute.layers import select
-from preftrace.models.attention import block_attention
+from preftrace.errors import ModelError
+from preftrace.models.blocks import block_attention
 from preftrace.models.loading import LanguageModel
 from preftrace.models.logprobs import answer_logprobs
 from preftrace.models.lora import LoraLayer, folded, lora_layers, trained_head
@@ -65,16 +66,19 @@ class Capture:
         names = select([layer.name for layer in every] + ([] if head is None else [HEAD]), layers)
         self.layers = [layer for layer in every if layer.name in names]
         self.head = head if HEAD in names else None
-        self.shapes = {n: tuple(p.shape) for layer in self.layers for n, p in _tensors(layer)}
-        if self.head is not None:
-            self.shapes[HEAD_NAME] = tuple(self.head.weight.shape)
+        self.shapes = {name: tuple(weight.shape) for name, weight in self.weights().items()}
         self._handles: list[Any] = []
         self._groups: torch.Tensor | None = None
         self._packs: torch.Tensor | None = None
-        self._size = 0
+        self._places, self._size = torch.Size(), 0
         self._found: Gradients = {}
         self.observe: Observer | None = None
         self._wide = torch.float64 if every[0].a.dtype == torch.float64 else torch.float32
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The trained matrices that are looked at, by name."""
+        found: dict[str, torch.Tensor] = {name: weight for layer in self.layers for name, weight in _tensors(layer)}
+        return found if self.head is None else found | {HEAD_NAME: self.head.weight}
 
     def __enter__(self) -> Capture:
         shares_prompts(self.lm)  # found out before there are hooks
@@ -110,6 +114,9 @@ class Capture:
 
         Returns:
             For every trained matrix `(n, numel)`.
+
+        Raises:
+            ModelError: an adapted module does not see every token.
         """
         n = self._size = max(groups) + 1
         packed = pack(rows, keys_of(self.lm, rows, groups), self.lm.pad_id).to(self.lm.device)
@@ -118,6 +125,7 @@ class Capture:
         packs = torch.zeros(len(packed.ids), dtype=torch.long, device=self.lm.device)
         packs[packed.home] = owners
         self._groups, self._packs = self._owners(owners), self._owners(packs)
+        self._places = packed.ids.shape
         self._found = {}
         with torch.enable_grad():
             with self.lm.autocast():
@@ -129,12 +137,15 @@ class Capture:
                 found[name] = torch.zeros((n, *shape), dtype=self._wide, device=self.lm.device)
         return {name: found[name].reshape(n, -1) for name in self.shapes}
 
-    def _forward_hook(self, take: Callable[[torch.Tensor, torch.Tensor], None]) -> Callable[..., None]:
-        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            if torch.is_grad_enabled():
-                x = inputs[0].detach()
-                output.requires_grad_(True)  # of the lowest modules, whose inputs have no gradient
-                output.register_hook(lambda delta: take(x, delta))  # type: ignore[no-untyped-call]
+    def _forward_hook(self, take: Callable[[torch.Tensor, torch.Tensor], None]) -> Callable[..., torch.Tensor]:
+        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            if not torch.is_grad_enabled():
+                return output
+            x = inputs[0].detach()
+            # Of the lowest modules, whose inputs have no gradient. A copy goes on: what comes next may write into it.
+            after = output if output.requires_grad else output.requires_grad_(True).clone()
+            output.register_hook(lambda delta: take(x, delta))  # type: ignore[no-untyped-call]
+            return after
 
         return hook
 
@@ -145,10 +156,19 @@ class Capture:
     def _add(self, layer: LoraLayer, x: torch.Tensor, delta: torch.Tensor) -> None:
         (name_a, a), (name_b, b) = _tensors(layer)
         wide = self._wide
-        x, delta = x.to(wide), delta.to(wide)
+        x, delta = (self._by_place(layer, side).to(wide) for side in (x, delta))
         narrow_a, narrow_b = delta @ b.detach().to(wide) * layer.scale, x @ a.detach().to(wide).T * layer.scale
         self._outer(name_a, narrow_a, x, self._packs)
         self._outer(name_b, delta, narrow_b, self._packs)
+
+    def _by_place(self, layer: LoraLayer, states: torch.Tensor) -> torch.Tensor:
+        """`(p, t, d)` of packed rows; some models (OPT) hand a module all tokens as rows, `(p t, d)`."""
+        if states.shape[:-1].numel() != self._places.numel():
+            seen = (
+                f"{layer.name} is given {states.shape[:-1].numel()} tokens of {self._places.numel()}, as an expert is"
+            )
+            raise ModelError(f"{seen}; influence is defined for modules that see every token: leave it out of targets")
+        return states.reshape(*self._places, -1)
 
     def _outer(self, name: str, left: torch.Tensor, right: torch.Tensor, owners: torch.Tensor | None) -> None:
         if self.observe is not None:

@@ -17,7 +17,7 @@ from preftrace.errors import ArtifactError, DataError
 from preftrace.registry import BASELINES, METHODS
 from preftrace.types import DECLARED, Checkpoint, StageRecord
 
-VERSION = 3
+VERSION = 4
 LOSS_SETTINGS = {
     "sft": ("max_length",),
     "dpo": ("max_length", "beta"),

@@ -12,6 +12,7 @@ import torch
 
 from preftrace import artifacts, models
 from preftrace.attribute.capture import Capture, Gradients, Observer
+from preftrace.attribute.first_pair import compare, plain_gradients
 from preftrace.models.logprobs import length_batches
 from preftrace.models.losses import dpo_loss, reward_loss, sft_loss
 from preftrace.models.packing import packed_length
@@ -56,11 +57,23 @@ class PairModel:
         self.lm = load_model(checkpoint, loss["kind"], format, precision)
         self.loss, self.batch_tokens, self.layers = loss, batch_tokens, layers
         self._capture: Capture | None = None
-        table = artifacts.read_table(Path(pairs)).to_pylist()
-        self.rows = [self._encode(pair) for pair in table]
-        key = loss.get("margin")
+        # Texts only: the tokens of all pairs would be most of the memory, and they would be waited for.
+        self._pairs = artifacts.read_table(Path(pairs)).select(["prompt_json", "chosen", "rejected", "meta"])
+
+    def rows(self, start: int, stop: int) -> list[tuple[Encoded, ...]]:
+        """Tokens of pairs start..stop: the answers that the loss looks at, each with its prompt."""
+        return [self._encode(pair) for pair in self._texts(start, stop)]
+
+    def _texts(self, start: int, stop: int) -> list[dict[str, Any]]:
+        texts: list[dict[str, Any]] = self._pairs.slice(start, stop - start).to_pylist()
+        return texts
+
+    def _margins(self, start: int, stop: int) -> np.ndarray:
+        """What each chosen answer's reward should be above by, `(stop - start,)`; 0 for losses without margins."""
+        key = self.loss.get("margin")
         # Pairs without a margin stopped the training, so those that were trained on have one.
-        self.margins = np.array([json.loads(pair["meta"])[key] if key else 0.0 for pair in table], dtype=float)
+        found = [json.loads(pair["meta"])[key] if key else 0.0 for pair in self._texts(start, stop)]
+        return np.array(found, dtype=float)
 
     def _encode(self, pair: Mapping[str, Any]) -> tuple[Encoded, ...]:
         """The answers that the loss looks at, with the prompt that they were trained with."""
@@ -90,25 +103,33 @@ class PairModel:
             observe: as in `Capture`.
             apart: each answer's part of the gradient by itself, its prompt too: all chosen answers' first, then the
                 rejected ones'.
+
+        Raises:
+            ModelError: the model is one whose gradients hooks do not give.
         """
         sides = len(SIDES[self.loss["kind"]])
-        lengths = [packed_length(row) for row in self.rows[start:stop]]
-        if apart:
-            lengths = [sum(packed_length([row]) for row in rows) for rows in self.rows[start:stop]]
-        capture = self._captured()
+        tokens, margins = self.rows(start, stop), self._margins(start, stop)
+        lengths = [sum(packed_length([row]) for row in pair) if apart else packed_length(pair) for pair in tokens]
+        capture = self._captured(tokens[lengths.index(min(lengths))])
         capture.observe = observe
         for batch in length_batches(lengths, self.batch_tokens):
-            rows = [self.rows[start + i][side] for side in range(sides) for i in batch]
+            rows = [tokens[i][side] for side in range(sides) for i in batch]
             given = None if reference is None else reference[batch]
-            objective = self._objective(rows, given, self.margins[start:stop][batch])
+            objective = self._objective(rows, given, margins[batch])
             groups = range(len(rows)) if apart else [*range(len(batch))] * sides
             yield batch, capture.gradients(rows, groups, objective)
 
-    def _captured(self) -> Capture:
-        """Entered once and for good: folding the adapter into the weights takes as long as a few gradients."""
+    def _captured(self, pair: Sequence[Encoded]) -> Capture:
+        """Entered once and for good: folding the adapter into the weights takes as long as a few gradients.
+
+        Then the hooks' gradients of a pair are held against plain ones.
+        """
         if self._capture is None:
-            self._capture = Capture(self.lm, self.layers)
-            self._capture.__enter__()
+            capture = Capture(self.lm, self.layers)
+            plain = plain_gradients(capture, pair)
+            capture.__enter__()
+            compare(capture, pair, plain)
+            self._capture = capture
         return self._capture
 
     def _objective(self, rows: list[Encoded], reference: np.ndarray | None, margins: np.ndarray) -> Any:

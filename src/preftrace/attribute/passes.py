@@ -37,7 +37,7 @@ class ReferenceWorker:
 
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: `start`, `stop`."""
-        rows = [side for row in self.pairs.rows[shard["start"] : shard["stop"]] for side in row]
+        rows = [side for row in self.pairs.rows(shard["start"], shard["stop"]) for side in row]
         with self.pairs.lm.model.disable_adapter():
             values = models.completion_logprobs(self.pairs.lm, rows, batch_tokens=self.pairs.batch_tokens)
         return {"reference": {"values": values.reshape(-1, 2)}}

@@ -29,31 +29,25 @@ def measure(scores: pa.Table, pairs: pa.Table) -> pa.Table:
 
     Returns:
         A row for each method and each vertical with planted pairs, and one over all planted pairs, also those of a
-        vertical without scores; no row where no pair
-        is planted or a vertical's scores are missing.
+        vertical without scores; no row where no pair is planted. Pairs without a score take no part.
     """
     import pyarrow as pa
 
-    planted = {p["id"]: json.loads(p["meta"] or "{}").get("planted") for p in pairs.to_pylist()}
-    z: dict[tuple[str, str], dict[str, float]] = {}
-    for row in scores.to_pylist():
-        z.setdefault((row["method"], row["vertical"]), {})[row["pair_id"]] = row["z"]
+    planted = {p["id"]: json.loads(p["meta"] or "{}").get("planted") for p in pairs.select(["id", "meta"]).to_pylist()}
+    if not any(planted.values()):
+        return pa.Table.from_pylist([], schema=_schema())
+    z: dict[str, dict[str, dict[str, float]]] = {}
+    for row in scores.select(["method", "vertical", "pair_id", "z"]).to_pylist():
+        if row["z"] is not None and not math.isnan(row["z"]):
+            z.setdefault(row["method"], {}).setdefault(row["vertical"], {})[row["pair_id"]] = row["z"]
     rows = []
-    for method in dict.fromkeys(method for method, _ in z):
-        columns = {v: values for (m, v), values in z.items() if m == method and not _missing(values)}
-        for vertical, values in columns.items():
-            positive = {i for i, kind in planted.items() if kind == vertical}
-            negative = {i for i, kind in planted.items() if kind is None}
-            rows += _row(vertical, method, values, positive, negative)
-        if columns:
-            worst = {i: min(values[i] for values in columns.values()) for i in planted}
-            positive = {i for i, kind in planted.items() if kind is not None}
-            rows += _row(ANY, method, worst, positive, {i for i, kind in planted.items() if kind is None})
+    for method, columns in z.items():
+        scored = {i: [values[i] for values in columns.values() if i in values] for i in planted}
+        worst = {i: min(found) for i, found in scored.items() if found}
+        for vertical, values in [*columns.items(), (ANY, worst)]:
+            positive = {i for i in values if planted[i] and vertical in (ANY, planted[i])}
+            rows += _row(vertical, method, values, positive, {i for i in values if planted[i] is None})
     return pa.Table.from_pylist(rows, schema=_schema())
-
-
-def _missing(values: dict[str, float]) -> bool:
-    return any(math.isnan(v) for v in values.values())
 
 
 def _row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -99,28 +99,20 @@ def scores_table(
     """
     import pyarrow as pa
 
-    rows: list[dict[str, Any]] = []
-    for method, values in scores.items():
-        for column, vertical in enumerate(verticals):
-            score = values[:, column]
-            rank, z = ranks(score), z_scores(score)
-            removal = np.full(len(score), np.nan) if method in baselines else -score / len(pair_ids)
-            rows += [
-                {
-                    "pair_id": pair_id,
-                    "stage": stage,
-                    "vertical": vertical,
-                    "method": method,
-                    "score": float(score[k]),
-                    "rank": None if np.isnan(score[k]) else int(rank[k]),
-                    "z": float(z[k]),
-                    "effect_of_removal": float(removal[k]),
-                }
-                for k, pair_id in enumerate(pair_ids)
-            ]
     text = {name: pa.string() for name in ("pair_id", "stage", "vertical", "method")}
     numbers = {"score": pa.float64(), "rank": pa.int64(), "z": pa.float64(), "effect_of_removal": pa.float64()}
-    return pa.Table.from_pylist(rows, schema=pa.schema(text | numbers))
+    schema = pa.schema(text | numbers)
+    # By columns: a table of rows would be most of the memory that many pairs take.
+    ids, n, tables = pa.array(pair_ids, pa.string()), len(pair_ids), [schema.empty_table()]
+    for method, values in scores.items():
+        for column, vertical in enumerate(verticals):
+            score = np.asarray(values[:, column], np.float64)
+            named = [pa.array([name] * n, pa.string()) for name in (stage, vertical, method)]
+            rank = pa.array(ranks(score), pa.int64(), mask=np.isnan(score))
+            removal = np.full(n, np.nan) if method in baselines else -score / n
+            found = [ids, *named, pa.array(score), rank, pa.array(z_scores(score)), pa.array(removal)]
+            tables.append(pa.Table.from_arrays(found, schema=schema))
+    return pa.concat_tables(tables)
 
 
 def ranks(score: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from preftrace import artifacts
 from preftrace.attribute.directions import DirectionPass, methods_with_directions
+from preftrace.attribute.pair_model import SIDES
 from preftrace.attribute.streaming import DIRECTIONS, Passes
 from preftrace.engines import engine_of
 from preftrace.engines._base import Shard, ShardOutput
@@ -34,7 +35,7 @@ class SideWorker(DirectionPass):
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: `start`, `stop`."""
         start, stop = shard["start"], shard["stop"]
-        sides, width = len(self.pairs.rows[start]), len(next(iter(self.blocks.values())))
+        sides, width = len(SIDES[self.pairs.loss["kind"]]), len(next(iter(self.blocks.values())))
         scores = np.zeros((stop - start, sides, width))
         for batch, gradients in self.pairs.gradients(start, stop, self.reference(start, stop), apart=True):
             for block, direction in self.blocks.items():

@@ -18,7 +18,7 @@ from preftrace.attribute.streaming import Passes
 from preftrace.engines import engine_of
 from preftrace.engines._base import Shard, ShardOutput
 
-VERSION = 1
+VERSION = 2
 SIDES = ("left", "right")
 SHARD = 64
 """Pairs in a part: what a kill can lose."""

@@ -50,7 +50,7 @@ class TokenWorker(DirectionPass):
 
     def _rows(self, pair: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         parts = self.parts(pair["position"], [row for _, _, row in pair["shown"]])
-        encoded = self.pairs.rows[pair["position"]]
+        (encoded,) = self.pairs.rows(pair["position"], pair["position"] + 1)
         answers = zip(SIDES[self.pairs.loss["kind"]], encoded, strict=True)
         ids = {"prompt": encoded[0].prompt_ids, **{side: row.answer_ids for side, row in answers}}
         texts = {side: pieces(self.pairs.lm.tokenizer, tokens) for side, tokens in ids.items()}
@@ -62,7 +62,7 @@ class TokenWorker(DirectionPass):
 
     def parts(self, position: int, directions: Sequence[int]) -> dict[str, np.ndarray]:
         """Prompt, and each answer that the loss looks at -> `(W, tokens)`, for W directions by their rows."""
-        rows, lm = self.pairs.rows[position], self.pairs.lm
+        (rows,), lm = self.pairs.rows(position, position + 1), self.pairs.lm
         packed = pack(rows, keys_of(lm, rows, [0] * len(rows)), lm.pad_id).to(lm.device)
         total = torch.zeros((len(directions), *packed.ids.shape), dtype=torch.float64, device=lm.device)
 
@@ -80,7 +80,7 @@ class TokenWorker(DirectionPass):
 
     def _by_side(self, position: int, packed: Packed, total: np.ndarray) -> dict[str, np.ndarray]:
         """From `(W, p, t)` of packed rows; where the answers do not share their prompt, both copies add up."""
-        rows = self.pairs.rows[position]
+        (rows,) = self.pairs.rows(position, position + 1)
         found = {"prompt": total[:, sorted(set(packed.home.tolist())), : len(rows[0].prompt_ids)].sum(1)}
         for i, (side, row) in enumerate(zip(SIDES[self.pairs.loss["kind"]], rows, strict=True)):
             stop = int(packed.last[i]) + 1

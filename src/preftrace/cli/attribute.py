@@ -12,6 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from preftrace.cli import attribute_adapted, attribute_show
+from preftrace.cli._options import parse_options
+
+TAKEN = ("run", "stage", "out", "methods")
 
 
 class _ScoreFirst(TyperGroup):
@@ -44,12 +47,16 @@ def score(
     method: Annotated[
         list[str] | None, typer.Option(help="influence method; may be repeated (identity, datainf)")
     ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="mode=store, layers=4-9, query=margin, ... (the study's)"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the scores (RUN/attribute/STAGE)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the pairs as JSON for machines")] = False,
 ) -> None:
     """Score the pairs that a stage trained on and show those that helped and harmed each vertical most."""
     from preftrace import api
 
-    options: dict[str, Any] = {"methods": method} if method else {}
-    scores = api.attribute(run, stage, out=out, **options)
+    given = parse_options(options or [], TAKEN) | ({"methods": method} if method else {})
+    scores = api.attribute(run, stage, out=out, **given)
     attribute_show.print_scores(scores, stage, vertical, top, as_json)

@@ -11,40 +11,15 @@ P is kept for the backward pass, which recomputes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-
-from preftrace.models.loading import LanguageModel
 
 NAME = "preftrace_blocks"
 BLOCK = 96
 """Queries of a block."""
 LONGEST = 1024
 """Tokens of a row beyond which P, quadratic in them, would be much to keep."""
-
-
-@contextmanager
-def block_attention(lm: LanguageModel) -> Iterator[None]:
-    """Inside, the model's attention is computed in blocks where that is faster: a CPU, float32 or float64.
-
-    Elsewhere, and for masks of another kind than a language model's, the library computes it as ever.
-
-    Args:
-        lm: the model; nothing happens unless its attention is `sdpa`.
-    """
-    config = lm.model.config
-    if lm.device.type != "cpu" or getattr(config, "_attn_implementation", None) != "sdpa":
-        yield
-        return
-    _register()
-    config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = "sdpa"
 
 
 def attend(
@@ -148,7 +123,8 @@ def _rows(heads: torch.Tensor, start: int, stop: int) -> torch.Tensor:
     return heads[:, :, start:stop].reshape(len(heads), -1, heads.shape[-1])
 
 
-def _register() -> None:
+def register() -> None:
+    """Make `attend` known to transformers under `NAME`."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 

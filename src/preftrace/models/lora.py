@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -86,9 +87,11 @@ def folded(lm: LanguageModel, layers: Sequence[LoraLayer]) -> Iterator[None]:
 
     For passes that form the gradients of A and B from the modules' inputs and outputs. It takes a second copy of the
     adapted weights. Nothing is done where a weight is of low precision, in which the adapter would be lost by
-    rounding, or is not a plain one (quantised). Afterwards every weight is the tensor that it was.
+    rounding, is not a plain one (quantised), or is another module's too. Afterwards every weight is the tensor that it
+    was.
     """
-    modules: list[Any] = [layer.module for layer in layers if lm.precision in WHOLE and _is_plain(layer.module)]
+    uses = Counter(id(weight) for part in lm.model.modules() for weight in part.parameters(recurse=False))
+    modules: list[Any] = [layer.module for layer in layers if lm.precision in WHOLE and _is_plain(layer.module, uses)]
     before = [module.get_base_layer().weight.data for module in modules]
     for module in modules:
         (adapter,) = module.active_adapters
@@ -103,9 +106,10 @@ def folded(lm: LanguageModel, layers: Sequence[LoraLayer]) -> Iterator[None]:
             module.merged_adapters = []
 
 
-def _is_plain(module: Any) -> bool:
+def _is_plain(module: Any, uses: Counter[int]) -> bool:
     weight = getattr(module.get_base_layer(), "weight", None)
-    return type(weight) is torch.nn.Parameter and weight.dtype in (torch.float32, torch.float64)
+    whole = type(weight) is torch.nn.Parameter and weight.dtype in (torch.float32, torch.float64)
+    return whole and uses[id(weight)] == 1
 
 
 def _layer(name: str, module: Any, adapter: str) -> LoraLayer:

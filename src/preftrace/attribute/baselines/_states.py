@@ -89,13 +89,13 @@ class StateWorker:
 
     def run(self, shard: Shard) -> ShardOutput:
         """One shard: `start`, `stop`, of the answers of `vertical`'s query, or of the pairs where none is named."""
-        wanted = slice(shard["start"], shard["stop"])
+        start, stop = shard["start"], shard["stop"]
         if "vertical" in shard:
-            rows, weights = zip(*self.queries[shard["vertical"]][wanted], strict=True)
+            rows, weights = zip(*self.queries[shard["vertical"]][start:stop], strict=True)
             found, weight = self._vectors(rows), np.array(weights)
             size = np.abs(weight) @ np.linalg.norm(found, axis=1)
             return {"direction": {"sum": weight @ found, "size": np.array([size])}}
-        pairs = self.pairs.rows[wanted]
+        pairs = self.pairs.rows(start, stop)
         found = self._vectors([*itertools.chain(*pairs)])
         return {"pairs": {"difference": contrast(found.reshape(len(pairs), len(pairs[0]), -1).swapaxes(0, 1))}}
 
