@@ -66,9 +66,7 @@ class Capture:
         names = select([layer.name for layer in every] + ([] if head is None else [HEAD]), layers)
         self.layers = [layer for layer in every if layer.name in names]
         self.head = head if HEAD in names else None
-        self.shapes = {n: tuple(p.shape) for layer in self.layers for n, p in _tensors(layer)}
-        if self.head is not None:
-            self.shapes[HEAD_NAME] = tuple(self.head.weight.shape)
+        self.shapes = {name: tuple(weight.shape) for name, weight in self.weights().items()}
         self._handles: list[Any] = []
         self._groups: torch.Tensor | None = None
         self._packs: torch.Tensor | None = None
@@ -76,6 +74,11 @@ class Capture:
         self._found: Gradients = {}
         self.observe: Observer | None = None
         self._wide = torch.float64 if every[0].a.dtype == torch.float64 else torch.float32
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The trained matrices that are looked at, by name."""
+        found: dict[str, torch.Tensor] = {name: weight for layer in self.layers for name, weight in _tensors(layer)}
+        return found if self.head is None else found | {HEAD_NAME: self.head.weight}
 
     def __enter__(self) -> Capture:
         shares_prompts(self.lm)  # found out before there are hooks

@@ -12,6 +12,7 @@ import torch
 
 from preftrace import artifacts, models
 from preftrace.attribute.capture import Capture, Gradients, Observer
+from preftrace.attribute.first_pair import compare, plain_gradients
 from preftrace.models.logprobs import length_batches
 from preftrace.models.losses import dpo_loss, reward_loss, sft_loss
 from preftrace.models.packing import packed_length
@@ -102,11 +103,14 @@ class PairModel:
             observe: as in `Capture`.
             apart: each answer's part of the gradient by itself, its prompt too: all chosen answers' first, then the
                 rejected ones'.
+
+        Raises:
+            ModelError: the model is one whose gradients hooks do not give.
         """
         sides = len(SIDES[self.loss["kind"]])
         tokens, margins = self.rows(start, stop), self._margins(start, stop)
         lengths = [sum(packed_length([row]) for row in pair) if apart else packed_length(pair) for pair in tokens]
-        capture = self._captured()
+        capture = self._captured(tokens[lengths.index(min(lengths))])
         capture.observe = observe
         for batch in length_batches(lengths, self.batch_tokens):
             rows = [tokens[i][side] for side in range(sides) for i in batch]
@@ -115,11 +119,17 @@ class PairModel:
             groups = range(len(rows)) if apart else [*range(len(batch))] * sides
             yield batch, capture.gradients(rows, groups, objective)
 
-    def _captured(self) -> Capture:
-        """Entered once and for good: folding the adapter into the weights takes as long as a few gradients."""
+    def _captured(self, pair: Sequence[Encoded]) -> Capture:
+        """Entered once and for good: folding the adapter into the weights takes as long as a few gradients.
+
+        Then the hooks' gradients of a pair are held against plain ones.
+        """
         if self._capture is None:
-            self._capture = Capture(self.lm, self.layers)
-            self._capture.__enter__()
+            capture = Capture(self.lm, self.layers)
+            plain = plain_gradients(capture, pair)
+            capture.__enter__()
+            compare(capture, pair, plain)
+            self._capture = capture
         return self._capture
 
     def _objective(self, rows: list[Encoded], reference: np.ndarray | None, margins: np.ndarray) -> Any:

@@ -14,12 +14,14 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
 from preftrace import artifacts, models
 from preftrace.attribute.capture import Capture
+from preftrace.attribute.first_pair import plain_gradients
 from preftrace.config import AdapterConfig
 from preftrace.errors import ModelError
 from preftrace.models import packing
@@ -193,14 +195,13 @@ def _gradients(lm: models.LanguageModel, rows: list[models.Encoded], alone: torc
     groups = [i // 2 for i in range(len(rows))]
     with Capture(lm) as capture:
         found, again = (capture.gradients(rows, groups, lambda values: loss(values, reference)) for _ in range(2))
-    worst, where = 0.0, ""
+    errors = {}
     for pair in range(len(rows) // 2):
-        mine = rows[2 * pair : 2 * pair + 2]
-        for name, wanted in _autograd(lm, mine, lambda values, p=pair: loss(values, reference[p : p + 1])).items():
-            size = float(wanted.norm()) or 1.0
-            error = float((found[name][pair] - wanted).norm()) / size
-            if not error <= worst:
-                worst, where = error, name
+        mine, own = rows[2 * pair : 2 * pair + 2], partial(loss, ref=reference[pair : pair + 1])
+        for name, wanted in plain_gradients(Capture(lm), mine, own).items():
+            errors[pair, name] = float((found[name][pair] - wanted[0]).norm()) / (float(wanted.norm()) or 1.0)
+    _, where = at = max(errors, key=lambda at: (math.isnan(errors[at]), errors[at]))
+    worst = errors[at]
     limit = _limit(lm, GRADIENTS)
     told = f"hooks against autograd, {len(found)} matrices: relative error at most {worst:.1e} ({where})"
     right = Check("pair gradients", "ok", worst, limit, told)
@@ -208,24 +209,6 @@ def _gradients(lm: models.LanguageModel, rows: list[models.Encoded], alone: torc
         advice = "try --precision float32; if it fails too, do not trust influence on this model"
         right = Check("pair gradients", "FAIL", worst, limit, f"{told}, above {limit:.0e}; {advice}")
     return [right, _repeats(max(float((found[name] - again[name]).abs().max()) for name in found))]
-
-
-def _autograd(lm: models.LanguageModel, rows: list[models.Encoded], loss: Any) -> dict[str, torch.Tensor]:
-    """One pair's gradient, every row in a forward pass of its own; under the names that `Capture` uses."""
-    layers = lora_layers(lm)
-    named = {f"{la.name}.lora_{side}.weight": w for la in layers for side, w in (("A", la.a), ("B", la.b))}
-    for weight in named.values():
-        weight.requires_grad_(True)
-    try:
-        with torch.enable_grad():
-            with lm.autocast():
-                values = torch.cat([models.answer_logprobs(lm, [row]) for row in rows])
-            found = torch.autograd.grad(loss(values).sum(), list(named.values()), materialize_grads=True)
-    finally:
-        for weight in named.values():
-            weight.requires_grad_(False)
-    wide = (g.reshape(-1).to(torch.promote_types(g.dtype, torch.float32)) for g in found)
-    return dict(zip(named, wide, strict=True))
 
 
 def _repeats(off: float) -> Check:
