@@ -67,6 +67,18 @@ def test_wrong_gradients_fail_and_the_matrix_is_named(tiny_folder, monkeypatch, 
     assert code == 1 and line.startswith("FAIL") and "layers.1.mlp.down_proj" in line and "1.0e-03" in line
 
 
+def test_a_gradient_that_is_no_number_fails_whatever_comes_after_it(tiny_folder, monkeypatch):
+    real = Capture._outer
+
+    def lost(self, name, left, right, owners):
+        real(self, name, left * float("nan") if "layers.1.mlp.up_proj.lora_A" in name else left, right, owners)
+
+    monkeypatch.setattr(Capture, "_outer", lost)
+    health = preftrace.doctor(tiny_folder)
+    assert status(health)["pair gradients"] == "FAIL"
+    assert "layers.1.mlp.up_proj.lora_A" in next(c.message for c in health.checks if c.name == "pair gradients")
+
+
 def test_log_probabilities_that_differ_where_answers_share_fail(tiny_folder, monkeypatch):
     """The hidden states agree on a few tokens, and the packed rows are still read wrong."""
     real = packing.pack

@@ -13,6 +13,7 @@ import torch
 
 import preftrace
 from preftrace import artifacts, models
+from preftrace.attribute import passes
 from preftrace.attribute.config import AttributeConfig
 from preftrace.attribute.influence import run as attribute_stage
 from preftrace.attribute.objectives import log_odds
@@ -220,6 +221,27 @@ def test_a_pair_without_a_finite_gradient_is_missing_and_takes_no_part(run, tmp_
     identity = rest.method == "identity"
     np.testing.assert_array_equal(rest[identity].score, same[identity.to_numpy()].score)
     assert artifacts.read_json(tmp_path / "a" / "record.json")["summary"]["missing"] == 1
+
+
+def test_a_query_without_a_finite_gradient_is_said_and_hides_no_other(run, tmp_path, monkeypatch):
+    """As one that overflows in a low precision: it made every score of its vertical NaN, and nothing said so."""
+    start, work = passes.QueryWorker.__init__, passes.QueryWorker.run
+
+    def told(self, **given):
+        start(self, **given)
+        self.broken = given["evaluations"][0].endswith("ethics")
+
+    def overflows(self, shard):
+        found = work(self, shard)["query"]
+        return {"query": {name: np.full_like(g, np.inf) if self.broken else g for name, g in found.items()}}
+
+    monkeypatch.setattr(passes.QueryWorker, "__init__", told)
+    monkeypatch.setattr(passes.QueryWorker, "run", overflows)
+    frame = again(run, tmp_path / "a", mode="store", methods=("exact",), query_items=2)
+    assert frame[frame.vertical == "ethics"].score.isna().all()
+    assert frame[frame.vertical == "stereotypes"].score.notna().all()
+    said = artifacts.read_json(tmp_path / "a" / "record.json")["summary"]["queries"]["ethics"]
+    assert not said["signal"] and "not finite in precision" in said["note"]
 
 
 def test_log_odds_query_uses_the_options_of_privacy(run, tmp_path):

@@ -116,6 +116,15 @@ def test_a_named_store_of_something_else_is_refused_and_named(scored, tmp_path):
     assert {p: p.read_bytes() for p in place.rglob("*") if p.is_file()} == before
 
 
+def test_a_store_that_was_cut_short_is_told(scored, tmp_path):
+    """As by a copy over a full disk: the record and every name are there, a part's end is not."""
+    scored(mode="store")
+    rows = tmp_path / "out" / "dpo.store" / "part-00001" / "rows.safetensors"
+    rows.write_bytes(rows.read_bytes()[:-100])
+    with pytest.raises(ArtifactError, match=r"part-00001.rows.safetensors cannot be read .* delete .*dpo.store"):
+        scored(mode="store", damping=0.5)
+
+
 def test_its_own_store_is_made_anew_where_the_settings_changed(scored, tmp_path):
     scored(mode="store", projection=4)
     record, _ = scored(mode="store", projection=8)

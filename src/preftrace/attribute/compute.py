@@ -149,6 +149,9 @@ def _direction(job: Job, work: Path, name: str, checkpoint: Checkpoint, tokenize
     for part in parts:
         for block, value in artifacts.read_tensors(part / "query.safetensors").items():
             total[block] = total.get(block, 0.0) + value / query.divisor
+    if not all(np.isfinite(value).all() for value in total.values()):
+        note = f"the gradient of its query is not finite in precision {job.precision}: try another"
+        return _Direction(query._replace(items=(), note=note), {})
     return _Direction(query, total)
 
 

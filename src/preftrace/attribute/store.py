@@ -34,6 +34,9 @@ class Store:
     Args:
         record: of the store's stage.
 
+    Raises:
+        ArtifactError: here or later, a part is not whole, such as that of a copy that was cut short.
+
     Attributes:
         shapes: matrix -> its own shape, unprojected, in the order in which `norm2` has them.
         norm2: `(n, L)`.
@@ -45,7 +48,7 @@ class Store:
         self.shapes: dict[str, Shape] = {name: (a, b) for name, (a, b) in record.summary["shapes"].items()}
         self.projection = Projection(record.config["projection"], record.config["seed"])
         self._parts = [shard_folder(record.folder, i) for i in range(record.summary["parts"])]
-        norms = [artifacts.read_tensors(part / f"{NORMS}.safetensors")["norm2"] for part in self._parts]
+        norms = [_tensor(part / f"{NORMS}.safetensors", "norm2") for part in self._parts]
         self.norm2 = np.concatenate(norms)
         self.finite = np.isfinite(self.norm2).all(1)
 
@@ -54,9 +57,9 @@ class Store:
         return np.concatenate([self._part(part, name) for part in self._parts])
 
     def _part(self, part: Path, name: str) -> np.ndarray:
-        parts = {"values": artifacts.read_tensor(part / f"{ROWS}.safetensors", name)}
+        parts = {"values": _tensor(part / f"{ROWS}.safetensors", name)}
         if parts["values"].dtype == np.int8:
-            parts["scales"] = artifacts.read_tensor(part / f"{SCALES}.safetensors", name)
+            parts["scales"] = _tensor(part / f"{SCALES}.safetensors", name)
         return quantise.decode(parts)
 
     def factors(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -65,8 +68,7 @@ class Store:
             return None
         paths = [part / f"{FACTORS}.safetensors" for part in self._parts]
         left, right = (
-            np.sum([artifacts.read_tensor(path, f"{name}/{side}") for path in paths], axis=0)
-            for side in ("left", "right")
+            np.sum([_tensor(path, f"{name}/{side}") for path in paths], axis=0) for side in ("left", "right")
         )
         return left, right
 
@@ -82,6 +84,16 @@ class Store:
             shape=self.projection.shape(shape),
             factors=self.factors(name),
         )
+
+
+def _tensor(path: Path, name: str) -> np.ndarray:
+    from safetensors import SafetensorError
+
+    try:
+        return artifacts.read_tensor(path, name)
+    except (SafetensorError, OSError) as error:
+        store = path.parent.parent
+        raise ArtifactError(f"{path} cannot be read ({error}). Copy the store again, or delete {store}.") from error
 
 
 def differences(record: StageRecord, spec: artifacts.StageSpec) -> list[str]:
