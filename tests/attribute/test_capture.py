@@ -112,13 +112,20 @@ def test_a_model_without_adapter_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:.*lora_bias")
-@pytest.mark.parametrize("settings", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"lora_bias": True}])
-def test_adapters_that_are_not_plain_lora_are_refused(settings):
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"use_dora": True}, "a LoRA variant in .*q_proj"),
+        ({"modules_to_save": ["lm_head"]}, r"such as .*lm_head\.weight"),
+        ({"lora_bias": True}, r"such as .*q_proj\.lora_B\.bias"),
+    ],
+)
+def test_adapters_that_are_not_plain_lora_are_refused(settings, named):
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", **settings)
     lm = models.LanguageModel(get_peft_model(build_model(), config).eval(), build_tokenizer(), "raw")
-    with pytest.raises(ModelError, match="plain LoRA"):
+    with pytest.raises(ModelError, match=f"{named}.* plain LoRA"):
         Capture(lm)
 
 

@@ -68,6 +68,12 @@ def test_control_characters_and_markup_of_texts_are_not_obeyed(tiny_run, tmp_pat
     assert "\x1b" not in said and "\x07" not in said and "[bold]" in said
 
 
+def test_a_baseline_that_says_nothing_of_removal_shows_a_dash(tiny_run, monkeypatch, capsys):
+    words = ("show", tiny_run.folder, "--stage", "dpo", "--vertical", "ethics", "--method", "length", "--top", 1)
+    said = attribute(monkeypatch, capsys, *words)
+    assert "nan" not in said.lower() and " - " in said
+
+
 def test_a_stage_without_a_runs_pairs_shows_ids_alone(tiny_run, tmp_path):
     shutil.copytree(tiny_run.folder / "attribute" / "dpo", tmp_path / "a" / "b" / "dpo")
     scores = reading.find_scores(tmp_path / "a" / "b" / "dpo")

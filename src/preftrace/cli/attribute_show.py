@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,7 +106,8 @@ def print_pairs(title: str, frame: pd.DataFrame, note: str) -> None:
     for name in columns:
         table.add_column(name, no_wrap=name not in columns[4:])
     for row in frame.to_dict("records"):
-        numbers = (f"{row['score']:+.3g}", f"{row['z']:+.1f}", f"{row['effect_of_removal']:+.2g}")
+        shown = (("score", "+.3g"), ("z", "+.1f"), ("effect_of_removal", "+.2g"))
+        numbers = ("-" if math.isnan(row[name]) else format(row[name], form) for name, form in shown)
         table.add_row(escape(row["pair_id"]), *numbers, *(escape(clip(row[key])) for key in columns[4:]))
     Console().print(table)
 

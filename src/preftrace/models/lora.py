@@ -74,9 +74,12 @@ def lora_layers(lm: LanguageModel) -> list[LoraLayer]:
     variants: list[Any] = [layer.module for layer in layers]
     odd = [layer.name for layer, module in zip(layers, variants, strict=True) if adapter in module.lora_variant]
     heads = 0 if trained_head(lm) is None else 1
-    extra = len(get_peft_model_state_dict(lm.model)) - 2 * len(layers) - heads
+    saved = get_peft_model_state_dict(lm.model)
+    extra = len(saved) - 2 * len(layers) - heads
     if odd or extra or not layers:
-        what = f"a LoRA variant in {odd[0]}" if odd else f"{extra} tensors that are not A or B of a linear module"
+        others = [name for name in saved if not name.endswith((".lora_A.weight", ".lora_B.weight"))]
+        such = f", such as {others[0]}" if others else ""
+        what = f"a LoRA variant in {odd[0]}" if odd else f"{extra} tensors that are not A or B of a linear module{such}"
         raise ModelError(f"the adapter has {what}; influence is defined here for plain LoRA on linear modules")
     return layers
 
