@@ -13,12 +13,8 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from preftrace.evaluate.languages import in_english
+from preftrace.evaluate.wording import phrases, vocabulary
 from preftrace.types import Prompt
-
-
-def vocabulary(*lines: str) -> frozenset[str]:
-    """The words in some lines."""
-    return frozenset(word for line in lines for word in line.split())
 
 
 QUOTES = str.maketrans(dict.fromkeys("’‘ʼ`", "'") | dict.fromkeys("“”„«»", '"'))

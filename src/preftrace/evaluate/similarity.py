@@ -20,10 +20,10 @@ from preftrace.evaluate.parsing import (
     clauses,
     clean,
     sentences,
-    vocabulary,
     without_echo,
     words,
 )
+from preftrace.evaluate.wording import phrases, vocabulary
 
 FUNCTION_WORDS = vocabulary(
     "a an the of to in on at by for with from and or as if is are was were be been being am it its this that these",

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from preftrace.evaluate import parsing
-from preftrace.evaluate.parsing import Place, vocabulary
+from preftrace.evaluate.parsing import Place
 from preftrace.evaluate.refusals import is_refusal
+from preftrace.evaluate.wording import phrases, vocabulary
 
 OWN = parsing.NEGATIONS | vocabulary(
     "do did does will would can could must might may should shall have had has to am be feel tend inclined want wish",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from preftrace.evaluate import parsing
-from preftrace.evaluate.parsing import Place, vocabulary
+from preftrace.evaluate.parsing import Place
 from preftrace.evaluate.refusals import is_refusal
+from preftrace.evaluate.wording import phrases, vocabulary
 
 PLAIN = dict.fromkeys(
     vocabulary(
