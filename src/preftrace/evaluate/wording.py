@@ -37,7 +37,7 @@ def _pattern(marks: list[str]) -> str:
         if mark == "...":
             pattern = pattern.rstrip() + r"\b[^.!?]*"
         elif mark in "^$":
-            pattern = r"(?<!\w )" if mark == "^" else pattern.rstrip() + r"(?! \w)"
+            pattern = r"(?<!\w )(?<!\w)" if mark == "^" else pattern.rstrip() + r"(?! \w)"
         elif mark[0] == "~":
             count, _, barred = one[1:].partition("!")
             pattern += (rf"(?:(?!(?:{barred})\b)" if barred else "(?:") + rf"[\w'-]+ ){{0,{count or 1}}}?"

@@ -171,7 +171,7 @@ def _of_statement(place: Place) -> bool:
         return place.opens and not place.after and (bool(before) or place.word not in ("right", "fair", "valid"))
     verb = parsing.follows_verb(before, BE)
     if verb is None:
-        return bool(parsing.CALLED.search(" ".join(before)))
+        return parsing.is_called(before)
     return _subject(before[:verb])
 
 

@@ -169,7 +169,7 @@ def _about_the_act(place: Place) -> bool:
     bare = [word for word in before if not parsing.is_adverb(word)]
     if bare[-1] in ("nothing", "anything", "something", "no"):
         return True
-    return parsing.follows_verb(before, VERBS) is not None or bool(parsing.CALLED.search(" ".join(before)))
+    return parsing.follows_verb(before, VERBS) is not None or parsing.is_called(before)
 
 
 def _names_the_act(place: Place) -> bool:
