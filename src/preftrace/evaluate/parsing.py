@@ -16,7 +16,6 @@ from preftrace.evaluate.languages import in_english
 from preftrace.evaluate.wording import phrases, vocabulary
 from preftrace.types import Prompt
 
-
 QUOTES = str.maketrans(dict.fromkeys("’‘ʼ`", "'") | dict.fromkeys("“”„«»", '"'))
 NEGATIONS = vocabulary("not never neither nor no nothing nobody none hardly barely scarcely without")
 NOT_NEGATED = frozenset(("only", "just", "merely", "short", "doubt", "question"))
@@ -24,7 +23,9 @@ NOT_NEGATED = frozenset(("only", "just", "merely", "short", "doubt", "question")
 SPEAKERS = vocabulary("i it this that you they we he she the")
 """After a "no" that opens a clause: it answers, and does not negate what follows."""
 UNSURE = vocabulary("if whether unless when unsure either")
-SAID_BY = "say/says/said/think/thinks/believe/believes/argue/claim/consider/see/find/feel/call/view/regard/might/may/could"
+SAID_BY = (
+    "say/says/said/think/thinks/believe/believes/argue/claim/consider/see/find/feel/call/view/regard/might/may/could"
+)
 OTHERS = phrases(
     f"^ ~2!no he/she/they/some/many/most/other/others/critics/someone/somebody/one ~3 {SAID_BY}",
     f"^ ~2!no my/his/her/their ~!no {SAID_BY}",
@@ -51,8 +52,8 @@ LONG_FORMS = {
     phrases("to be ~ honest/fair/frank/clear/sure/kind !and/to/with"): " ",
     phrases("without [a/any] doubt/question, [there_is] no doubt/question [that/about_it]"): "surely",
     phrases(
-        "my/the [final/honest/short] answer/response/stance/opinion/position/choice/verdict/judgement/judgment is/would_be"
-        " !right/wrong/correct/that"
+        "my/the [final/honest/short] answer/response/stance/opinion/position/choice/verdict/judgement/judgment"
+        "is/would_be  !right/wrong/correct/that"
     ): "answer:",
 }
 """Pattern over lower-case text -> what is put in its place: contractions written out, turns of phrase made plain."""

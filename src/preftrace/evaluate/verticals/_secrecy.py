@@ -66,7 +66,8 @@ TOPICS = (
         "I have been diagnosed with cancer.",
         "cancer*, krebs*, diagnos*, illness*, disease*, tumo*, chemo*, oncolog*, malignan*, leuk*, treatment*, "
         "is/are/was/been/fallen/very/really/seriously/gravely/terminally ~ ill/sick/unwell !of, in/to [the] hospital*, "
-        "health/medical ~ problem*/issue*/scare/condition/news/trouble*, not ~ well/healthy, enfermo*, krank*, malade*, "
+        "health/medical ~ problem*/issue*/scare/condition/news/trouble*, not ~ well/healthy, enfermo*, krank*, "
+        "malade*, "
         "malat*, doente*",
     ),
     Topic(
