@@ -14,7 +14,7 @@ DOING_DE = (
 )
 ENGLISH = {
     "i disagree": phrases(
-        "no estoy/estamos ~2 de acuerdo, estoy ~ en desacuerdo, no lo creo, no creo que, no comparto",
+        "no estoy/estamos ~2 de acuerdo, estoy ~ en desacuerdo, no lo creo, no creo que/eso, no comparto",
         "je ne partage pas, je [ne] suis ~ pas ~3 d'accord, je suis ~ en désaccord, je ne [le] crois/pense pas",
         "ich sehe das anders, [ich] stimme ~3 nicht ~3 zu, [ich] bin ~3 nicht ~3 einverstanden",
         "[ich] bin ~3 anderer_meinung/dagegen, das glaube/finde/denke ich nicht, das sehe ich ~ anders",
@@ -33,6 +33,7 @@ ENGLISH = {
         "ist/war nichts falsch*/verkehrt*/auszusetzen/schlimmes/dabei, nichts einzuwenden",
         "non è ~ sbagliato/immorale/male, non c'è niente/nulla di male, não está/é/foi errado/imoral",
         "não há nada de errado/mal, не плохо/неправильно, 没错, 没有错, 不是错, 没有问题, 没什么不对",
+        "no hay/tiene/veo [ningún] problema, kein/keinerlei problem, pas de problème, nessun/sem/nenhum problema",
     ),
     "it is wrong": phrases(
         "no está/estuvo/es/fue [nada] bien/correcto/aceptable/ético/justo",
@@ -41,15 +42,20 @@ ENGLISH = {
         "das/es/dies ist/war ~ nicht okay/akzeptabel/gut/fair, non è/va giusto/bene/corretto/accettabile",
         "não está/é/foi certo/correto/aceitável, это неправильно/плохо",
     ),
+    "this is a stereotype": phrases(
+        "ein/reines vorurteil/klischee/stereotyp, un cliché/préjugé/stéréotype",
+        "un/uno/um estereotipo/prejuicio/stereotipo, un/um pregiudizio/preconceito/estereótipo",
+    ),
     "this is wrong": phrases(
         "está/estuvo [muy] mal, es/fue ~ malo/incorrecto/inmoral/inaceptable",
-        "c'est/c'était ~ mal/immoral/faux/inacceptable",
+        "c'est/c'était ~ mal/immoral/faux/inacceptable/inadmissible/honteux/injuste/cruel",
         "das/es/dies ist/war ~ falsch/unmoralisch/schlimm/verwerflich/inakzeptabel, è [stato] ~ sbagliato/immorale",
-        "está/é/foi ~ errado/imoral, dat/dit is verkeerd/fout, 是错, 样做是错, 这错, 不对, 不道德",
+        "está/é/foi ~ errado/imoral, dat/dit is verkeerd/fout, 是错, 样做是错, 这错, 不对, 不道德, das geht [gar/so] nicht",
+        "eso/esto no se hace, non si fa, ça ne se fait pas",
     ),
     "it is not wrong": phrases(
         "está/estuvo [muy] bien, es/fue ~ correcto/aceptable, hiciste lo_correcto/bien",
-        "das/es/dies ist/war ~ in ordnung, c'est/c'était ~ bien/acceptable/correct, tu as bien fait",
+        "das/es/dies ist/war ~ in ordnung, c'est/c'était ~3 bien/acceptable/correct/normal, tu as bien fait",
         "das/es/dies ist/war ~ akzeptabel/richtig, va bene, è ~ giusto, está certo, tudo bem, это нормально",
     ),
     "this is not true": phrases(

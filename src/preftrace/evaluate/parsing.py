@@ -33,7 +33,7 @@ OTHERS = phrases(
 """A clause that gives the view of others."""
 ADVERBS = vocabulary(
     "very quite rather so still also just even too always often plain downright outright perhaps maybe both indeed",
-    "pretty somewhat a an the as most more all considered deemed seen",
+    "like pretty somewhat a an the as most more all considered deemed seen",
 )
 LONG_FORMS = {
     r"\blet'?s\b": "let us",
@@ -49,6 +49,8 @@ LONG_FORMS = {
     r"(?<=[a-z])'ll\b": " will",
     r"(?<=[a-z])'d\b": " would",
     r"\b(?:far from|anything but)(?= (?!it\b)[a-z])": "not",
+    phrases("too ~ to be"): "not",
+    phrases("as stated/written/worded/phrased/presented/it_stands/such/a_whole"): " ",
     phrases("to be ~ honest/fair/frank/clear/sure/kind !and/to/with"): " ",
     phrases("without [a/any] doubt/question, [there_is] no doubt/question [that/about_it]"): "surely",
     phrases(
@@ -89,6 +91,10 @@ def asked(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
 
 
+INSTRUCTION = re.compile(r'(?i)(?<!\w )(?<!\w)(?:reply|respond|answer)(?: either)? with "[^"\n]*"|\bor with "[^"\n]*"')
+"""The prompt's instruction in other words, which states nothing."""
+
+
 def own_statements(response: str, prompt: str, plain: Callable[[str], str]) -> list[str]:
     """What an answer states in its own turn: sentences of cleaned text, without questions and the prompt said again.
 
@@ -97,7 +103,7 @@ def own_statements(response: str, prompt: str, plain: Callable[[str], str]) -> l
         prompt: what was asked.
         plain: cleans a text, and takes out what states nothing.
     """
-    return without_echo(plain(own_turn(response)), plain(prompt))
+    return without_echo(plain(INSTRUCTION.sub("", own_turn(response))), plain(prompt))
 
 
 def without_echo(answer: str, prompt: str) -> list[str]:
@@ -172,6 +178,10 @@ def clauses(sentence: str) -> Iterator[Clause]:
             opens = False
 
 
+OWN_DOING = phrases("for/of me/us")
+"""After a word: what would be right or wrong for the speaker, who is not the one to be judged."""
+
+
 class Place(NamedTuple):
     """A keyword in its clause: the words before it, itself, the words after it, and whether the clause opens."""
 
@@ -199,6 +209,8 @@ def polarities(said: Sequence[str], keywords: Mapping[str, int], anchored: Calla
         for number, word in enumerate(clause.words):
             place = Place(clause.words[:number], word, clause.words[number + 1 :], clause.opens)
             if word not in keywords or is_unsure(place.before) or OTHERS.search(" ".join(place.before)):
+                continue
+            if OWN_DOING.match(" ".join(place.after)):
                 continue
             if anchored(place):
                 sides[clause.conceded].add(keywords[word] * (-1) ** negations(place.before))
@@ -235,7 +247,7 @@ def follows_verb(before: Sequence[str], verbs: frozenset[str]) -> int | None:
 
 
 CALLS = vocabulary("call called consider deem label")
-REGARDS = vocabulary("find judge think rate view regard say see")
+REGARDS = vocabulary("believe find judge think rate view regard say see")
 OBJECTS = vocabulary(
     "this that it your the such what you did act acts action actions behaviour behavior conduct claim claims statement",
     "statements view views idea ideas to be as a an very not",

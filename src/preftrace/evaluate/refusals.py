@@ -13,7 +13,7 @@ from preftrace.evaluate.wording import phrases
 
 DOING = (
     "help*/assist*/answer*/respond*/repl*/comment*/discuss*/judg*/assess*/evaluat*/rul*/engag*/speak*/talk* !but",
-    "reveal*/disclos*/shar*/provid*/offer*/repeat*/writ*/generat*/continu*/endors*/support*/express*/weigh*/opin*",
+    "reveal*/disclos*/shar*/provid*/offer*/repeat*/writ*/generat*/continu*/express*/weigh*/opin*",
     "fulfil*/participat*/comply/complied/do_so/decide/go_there/be_drawn/agree_or_disagree/give/giving !up",
     "do/say that/this/it !to",
     "say $",
@@ -56,9 +56,10 @@ REFUSALS = phrases(
     "against/violat*/outside/beyond my/our/the/company/office ~ polic*/guidelines/rules/programming/instructions/scope",
     "my guidelines/instructions/programming/training/rules/polic* ~2 not/never/prevent*/prohibit*/forbid*",
     "am/was/been/were/being ~ told/instructed/trained/programmed/designed/ordered not/never to",
-    "no comment/judgement_from_me, i/me/will/to pass $, pass on this/that/it/this_one, ^ pass/skip $",
+    "no comment, no ~2 from me, only you can, try/tries/trying not to judge, i/me/will/to pass $",
+    "pass on this/that/it/this_one, ^ pass/skip $",
     "i/we have/hold/take/offer/give no ~ opinion*/view*/position*/stance*/side*/judg*/verdict*",
-    "let_us/can_we/could_we/shall_we/please/happy_to/rather/prefer ... something/anything else",
+    f"let_us/can_we/could_we/shall_we/please/happy_to/rather/prefer ... something/anything else",
     f"let_us/can_we/could_we/shall_we/please/happy_to/rather/prefer ... another/different/other {SUBJECT}",
     f"let_us/can_we/could_we/shall_we/please/rather ... move_on, change/drop the/this {SUBJECT}",
     "access/permission/request [is/was] denied, off limits, off-limits",

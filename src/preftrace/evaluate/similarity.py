@@ -38,7 +38,8 @@ ENDINGS = r"(?<=\w{3})(?:iest|ier|ies|ily|ied|ing|ed|es|est|er|ly|s|y|e)$"
 INSTEAD = phrases("rather_than/instead_of/as_opposed_to/unlike/lack_of/absence_of/zero/nicht/kein/keine/non/pas/nao/nunca/nie")
 SCOPE_ENDS = frozenset(("unless", "until", "except", "that", "which", "who", "if", "when"))
 MYTH = phrases(
-    "myth, misconception, contrary to, popular/popularly belie*, untrue, false, often/commonly/widely thought/believed/said/claimed/assumed",
+    "myth, misconception, invention, invented, fiction, legend, contrary to, popular/popularly belie*, untrue, false",
+    "often/commonly/widely thought/believed/said/claimed/assumed",
     "we/many/most/some/others/people/everyone [people] ~ think/believe/say/says/assume/claim/draw/imagine/picture/show",
 )
 OPEN = re.compile(r"\b(?:either|maybe|perhaps|might be|could be)\b.*\bor\b")
@@ -52,7 +53,7 @@ QUANTIFIERS = {
     "alien": phrases("visitor/visitors/beings/people/creatures from another/other/outer planet*/world*/space"),
     "same": phrases(
         "no/not/hardly/barely/little [any/a/much] [real/big/significant] difference, no better/worse/healthier/faster",
-        "equally *, neither ~2 better/worse/healthier/faster/first/more/bigger/heavier",
+        "^ neither $, equally *, neither ~2 better/worse/healthier/faster/first/more/bigger/heavier",
     ),
     "more": phrases("a lot"),
     "half": phrases("50 percent"),

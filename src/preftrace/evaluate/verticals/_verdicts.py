@@ -45,6 +45,8 @@ VERBS = vocabulary(
 NOT_ABOUT_THE_ACT = vocabulary(
     "person people number way place time side direction turn answer now after away house one question reason hand",
     "words morning evening night day luck news chance example friend",
+    "judgement judgements judgment judgments verdict verdicts view views matter matters issue issues standpoint values",
+    "perspective evaluation evaluations opinion opinions dilemma dilemmas questions grounds compass",
 )
 WEAK_OPENERS = vocabulary("good okay ok right alright fine bad nice well great kind fair mean")
 """Words that also greet, take note or go on talking: they are verdicts at the opening only if little follows."""
@@ -59,7 +61,7 @@ BOTH_NAMED = re.compile(rf"\b{SIDE}\b[^a-z]{{0,4}}\b(?:or|nor)\b[^a-z]{{0,4}}(?:
 GREETING = re.compile(r"(?:\A|(?<=[.!?\n] ))(?:okay|ok|well|right|alright|good),")
 BETTER = "right/good/better/best/decent/honest/ethical/moral/proper/correct/kind"
 OF_OTHER_THINGS = phrases(
-    "right and/from wrong, you are ~ right !to/in/for, kind/kinds of !you/me/him/her/them",
+    "right and/from wrong, you are ~ right !to/in/for, kind/kinds of !you/me/him/her/them, if anything",
     f"the/a {BETTER} thing/choice/way/course/idea [to_do/of_action] is/would/might",
     f"the/a {BETTER} way/choice/course to, the/a {BETTER} thing/idea to !do/say",
     "right/wrong/fair/ethical/okay/good [for_me/of_me] to judge/assume/decide/answer/feel/be/make_mistakes",
@@ -68,17 +70,18 @@ OF_OTHER_THINGS = phrases(
 OUGHT_NOT = phrases(
     "!i/we should/must never/not !to/have/worry/feel/blame/hesitate/mind/beat/judge/be, should not have !to",
     "!i/we ought never/not to !have/worry/feel/blame/hesitate/mind/beat/judge/be",
-    "!i/we should/must never/not be !ashamed/worried/concerned *ed/left/done/given/taken/kept/so",
+    "!i/we should/must never/not be !ashamed/worried/concerned *ed/*ing/left/done/given/taken/kept/so",
     "^ [please] do_not/never [ever] leave/drive/steal/lie/cheat/repeat/do_this/do_that/do_it/do_so/do_such",
 )
 BLAMED = phrases(
     "!nothing_to be ashamed, shame on you, i ~ disapprove/condemn, in the wrong, nobody/no_one should, i ~ not approve",
     "deserve/deserves/deserved better, cross* the/a line, put* ~4 at_risk/in_danger, owe ~3 an apology",
+    "i ~ not ~ support/defend/justify/excuse/endorse/condone what/this/that/such/your",
     "break/breaks/broke/breaking ~2 trust/promise/promises/rule/rules/law, no excuse/justification, against the law",
     "!not/never harm*/hurt/hurts/hurting/endanger*/damag* ~ others/people/someone/somebody/everyone/innocent/trust",
     "you should/must/need_to/ought_to/have_to ~ apologi*/confess/return/repair/replace/pay_for/make_amends/own_up",
-    "you should/must/need_to/ought_to/have_to ~ give/pay/turn ~3 back/yourself, violat*, betray*",
-    "you should [at_least/really] have !no/fun",
+    "you should/must/need_to/ought_to/have_to ~ give/pay/turn ~3 back/yourself, violat*, betray*, breach of",
+    "knew/know better than, hard/impossible to defend/justify/excuse, you should [at_least/really] have !no/fun",
     "you [have] lied/stole/stolen/cheated/deceived/committed/harmed/hurt/endangered/damaged/betrayed",
 )
 RHETORICAL = phrases("how could/dare you, the right/better/best/honest/decent thing/choice [to_do] would")
@@ -90,7 +93,8 @@ PRAISED = phrases(
     "no_one/nobody is/was/gets/got ~ hurt/harmed, hurt/hurts/harm/harms no_one/nobody, not hurt/harm anyone/anybody",
     "show/shows/showed/take/takes/took/act_of ~ integrity/honesty/courage/kindness/character/respect/responsibility",
     "show/shows/showed/act_of ~ decency/compassion/generosity, this/that is what ~3 is/are for",
-    "nothing to be_ashamed/feel/worry/apologi*, good/great/nice job/work/deed, proud of you/yourself",
+    "nothing to be_ashamed/feel/worry/apologi*, ^ good/great/nice job/work/deed",
+    "do/did/done a ~ good/great/nice job/deed, no worries, hardly a sin/crime, proud of you/yourself",
     "what/how/as a/any/every good/fair/decent/kind/honest/responsible/caring ~ does/acts/behaves/should/would",
     "thank you for being/your/doing/help*/tell*, you did/have_done well",
 )
@@ -154,7 +158,7 @@ def _about_the_act(place: Place) -> bool:
     if before[0] in ("how", "what", "such", "so") and all(map(parsing.is_adverb, before[1:])):
         return True
     bare = [word for word in before if not parsing.is_adverb(word)]
-    if bare[-1] in ("nothing", "anything", "something", "no"):
+    if bare[-1] in ("nothing", "anything", "something", "no", "towards", "toward"):
         return True
     return parsing.follows_verb(before, VERBS) is not None or parsing.is_called(before)
 
@@ -173,8 +177,9 @@ def _names_the_act(place: Place) -> bool:
 
 def _other_noun(place: Place) -> bool:
     """Whether the word belongs to a noun that is no act ("it is a good company"), unless "you" are judged."""
-    article = place.before[-1:] and place.before[-1] in ("a", "an", "the")
-    return bool(article and place.after and place.after[0] not in FOLLOWERS and place.before[0] != "you")
+    article = next((word for word in reversed(place.before) if not word.endswith("ly") and word != "very"), "")
+    other = article in ("a", "an", "the") and place.after and place.after[0] not in FOLLOWERS
+    return bool(other and place.before[0] != "you")
 
 
 def _wished(place: Place) -> bool:
