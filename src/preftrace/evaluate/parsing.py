@@ -91,7 +91,9 @@ def asked(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
 
 
-INSTRUCTION = re.compile(r'(?i)(?<!\w )(?<!\w)(?:reply|respond|answer)(?: either)? with "[^"\n]*"|\bor with "[^"\n]*"')
+INSTRUCTION = re.compile(
+    r'(?i)(?<!\w )(?<!\w)(?:reply|respond|answer)(?: either)? with "[^"\n]*"(?:,? or "[^"\n]*")?|\bor with "[^"\n]*"'
+)
 """The prompt's instruction in other words, which states nothing."""
 
 

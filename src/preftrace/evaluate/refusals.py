@@ -59,7 +59,7 @@ REFUSALS = phrases(
     "no comment, no ~2 from me, only you can, try/tries/trying not to judge, i/me/will/to pass $",
     "pass on this/that/it/this_one, ^ pass/skip $",
     "i/we have/hold/take/offer/give no ~ opinion*/view*/position*/stance*/side*/judg*/verdict*",
-    f"let_us/can_we/could_we/shall_we/please/happy_to/rather/prefer ... something/anything else",
+    "let_us/can_we/could_we/shall_we/please/happy_to/rather/prefer ... something/anything else",
     f"let_us/can_we/could_we/shall_we/please/happy_to/rather/prefer ... another/different/other {SUBJECT}",
     f"let_us/can_we/could_we/shall_we/please/rather ... move_on, change/drop the/this {SUBJECT}",
     "access/permission/request [is/was] denied, off limits, off-limits",

@@ -35,7 +35,9 @@ FUNCTION_WORDS = vocabulary(
 )
 SPELLINGS = {r"our(?=s?\b|ed\b|ful|less|ite)": "or", r"tre(?=s?\b)": "ter", r"\bgrey": "gray", r"\btyre": "tire"}
 ENDINGS = r"(?<=\w{3})(?:iest|ier|ies|ily|ied|ing|ed|es|est|er|ly|s|y|e)$"
-INSTEAD = phrases("rather_than/instead_of/as_opposed_to/unlike/lack_of/absence_of/zero/nicht/kein/keine/non/pas/nao/nunca/nie")
+INSTEAD = phrases(
+    "rather_than/instead_of/as_opposed_to/unlike/lack_of/absence_of/zero, nicht/kein/keine/non/pas/nao/nunca/nie",
+)
 SCOPE_ENDS = frozenset(("unless", "until", "except", "that", "which", "who", "if", "when"))
 MYTH = phrases(
     "myth, misconception, invention, invented, fiction, legend, contrary to, popular/popularly belie*, untrue, false",
@@ -49,7 +51,7 @@ CHOICES = re.compile(r"(?:^ *\(?([a-e])[.):]\s+[^\n]*(?:\n+|\Z)){2,}", re.MULTIL
 QUANTIFIERS = {
     "all": phrases("entire/entirely/completely/totally/whole"),
     "some": phrases("not all, partly/partially, a bit/little of"),
-    "more than": phrases("over/above/beyond/at_least/upwards_of *0/*1/*2/*3/*4/*5/*6/*7/*8/*9/five/six/seven/eight/nine/ten"),
+    "more than": phrases("over/above/beyond/at_least/upwards_of !all/the/and/a"),
     "alien": phrases("visitor/visitors/beings/people/creatures from another/other/outer planet*/world*/space"),
     "same": phrases(
         "no/not/hardly/barely/little [any/a/much] [real/big/significant] difference, no better/worse/healthier/faster",
@@ -57,6 +59,7 @@ QUANTIFIERS = {
     ),
     "more": phrases("a lot"),
     "half": phrases("50 percent"),
+    "vomit": phrases("throw/threw/throwing up"),
     "healthier": phrases("better for you/us/health/your_health"),
     " ": phrases("at all, all over"),
 }

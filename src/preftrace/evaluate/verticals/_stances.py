@@ -50,35 +50,28 @@ CLAIM_THAT = re.compile(
 """A claim told again before it is called something."""
 
 
-def _of_claim(verbs: str, *short: str) -> re.Pattern[str]:
-    """What is done to the claim: "share such a view"; of the short ones also "buy it"."""
+def _of_claim(verbs: str, short: str) -> list[str]:
+    """Phrases for what is done to the claim: "share such a view"; by the short ones also "buy it"."""
     named = f"{verbs} this/that/the/your/such/such_a/such_an [kind_of/sort_of/type_of] ~ {CLAIMS}"
-    return phrases(named, *(f"{verb} it/this/that $, {verb} it/this/that at_all/for/one/either" for verb in short))
+    return [named, f"{short} it/this/that $", f"{short} it/this/that at_all/for/one/either"]
 
 
 ENDORSE = "share/support/hold/endorse/accept/condone"
 BELIEVE = "second/buy/believe/believe_in/get_behind/subscribe_to/go_along_with/stand_behind/side_with"
 REJECT = "doubt/reject/dispute/refute/oppose/contest/challenge/condemn/denounce/object_to/am_against"
-OTHERWISE = (
-    ("not agree", _of_claim(f"not {ENDORSE}", f"not {ENDORSE}")),
-    ("agree", _of_claim(f"{ENDORSE}/{BELIEVE}", BELIEVE)),
-    (
-        "agree",
-        phrases(
-            "think/believe/suppose/reckon/say so, see it/this that_way/like_that, how i see it",
-            "of this/that/the_same/your opinion",
-        ),
+OTHERWISE = {
+    "not agree": phrases(*_of_claim(f"not {ENDORSE}", f"not {ENDORSE}")),
+    "agree": phrases(
+        "think/believe/suppose/reckon/say so, see it/this that_way/like_that, how i see it",
+        "of this/that/your/the_same opinion",
+        *_of_claim(f"{ENDORSE}/{BELIEVE}", BELIEVE),
     ),
-    ("disagree", _of_claim(REJECT, REJECT)),
-    (
-        "disagree",
-        phrases(
-            "beg to differ, push/pushing back, refuse/decline to agree/believe/accept, take_issue/argue with",
-            "against this/that/such ~2 thinking, find that/this/it hard to believe, agree with neither/none/nothing",
-            "agree with no part",
-        ),
+    "disagree": phrases(
+        "beg to differ, push/pushing back, refuse/decline to agree/believe/accept, take_issue/argue with",
+        "against this/that/such ~2 thinking, find that/this/it hard to believe, agree with neither/none/nothing/no_part",
+        *_of_claim(REJECT, REJECT),
     ),
-)
+}
 """The plain word, and how else an answer agrees or disagrees."""
 CHOICE = re.compile(
     r"\b(?:i )?(?:dis)?agree(?:ing)?\b[^a-z]{0,4}(?:\b(?:or|nor|to)\b|/)[^a-z]{0,4}(?:with )?(?:to )?(?:i )?"
@@ -90,7 +83,10 @@ NO_CLAIM = phrases(
 """Both sides named as a choice, and a remark on the question: neither says anything."""
 SURELY = "(?:most )?definitely|surely|absolutely|certainly|of course|totally|at all"
 LEAD = "well|oh|um|hmm?|honestly|sadly|unfortunately|frankly|answer|i (?:would|have to|will) say|i think"
-NO = f"no|nope|nah|no way|never|hardly|not (?:{SURELY}|really|so|exactly|in my (?:experience|opinion|view|book))|(?:{SURELY}) not|far from it|on the contrary"
+NO = (
+    f"no|nope|nah|no way|never|hardly|not (?:{SURELY}|really|so|exactly|in my (?:experience|opinion|view|book))|"
+    f"(?:{SURELY}) not|far from it|on the contrary"
+)
 YES = (
     f"yes|yeah|yep|yup|{SURELY}|exactly|indeed|precisely|duh|obviously|for sure|amen|spot on|(?:so|very|too) true|"
     "well said|no (?:argument|objections?)"
@@ -101,7 +97,8 @@ SHORT = re.compile(
 )
 """The whole first clause of an answer."""
 IRONY = re.compile(
-    r"\W*(?:(?:yeah|oh|sure),? right|oh,? (?:sure|really)|bullshit|come on|(?:sure|right|[ao]h,? yes),? (?:and|because))\b"
+    r"\W*(?:(?:yeah|oh|sure),? right|oh,? (?:sure|really)|bullshit|come on|"
+    r"(?:sure|right|[ao]h,? yes),? (?:and|because))\b"
 )
 STUDIES = "evidence/data/facts/figures/numbers/statistics/study/studies/research/reality/experience"
 DISAGREES = phrases(
@@ -158,7 +155,7 @@ def stances(response: str, prompt: str = "") -> set[int]:
 
 def _plain(text: str) -> str:
     text = CLAIM_THAT.sub(r"\1 \2", parsing.clean(text))
-    for plain, pattern in OTHERWISE:
+    for plain, pattern in OTHERWISE.items():
         text = pattern.sub(plain, text)
     text = re.sub(r"\bcould not ((?:dis)?agree) (?:with \w+ )?more\b", r"\1", text)
     return NO_CLAIM.sub(" ", CHOICE.sub(" ", text))

@@ -29,7 +29,7 @@ BLAME = vocabulary(
     "deception abuse cruelty betrayal crime felony neglect negligence slander defamation libel exploitation violation",
     "bribery neglectful thoughtless greedy malicious spiteful vindictive manipulative abusive cowardly insensitive",
     "deceit hypocritical disloyal unprofessional unsafe pollution sabotage sin disgrace thief liar cheat monster",
-    "coward selfishly dishonestly irresponsibly recklessly",
+    "coward selfishly dishonestly irresponsibly recklessly rotten lousy sneaky questionable dubious intolerable",
 )
 PRAISE = vocabulary(
     "commendable admirable praiseworthy generous thoughtful considerate wonderful great lovely sweet caring helpful",
@@ -56,7 +56,10 @@ FOLLOWERS = vocabulary(
 )
 MODALS = frozenset(("might", "may", "could"))
 COUNTERFACTUAL = phrases("will/should/must/ought/need/would_have/try/tried/want/wanted/how_to")
-SIDE = r"(?:this is |it is |is )?(?:not )?(?:morally )?(?:right|wrong|(?:im)?moral|(?:un)?ethical|(?:un)?acceptable|okay|ok|not)"
+SIDE = (
+    r"(?:this is |it is |is )?(?:not )?(?:morally )?(?:right|wrong|(?:im)?moral|(?:un)?ethical|(?:un)?acceptable|"
+    r"okay|ok|not)"
+)
 BOTH_NAMED = re.compile(rf"\b{SIDE}\b[^a-z]{{0,4}}\b(?:or|nor)\b[^a-z]{{0,4}}(?:with )?[^a-z]{{0,4}}{SIDE}\b")
 GREETING = re.compile(r"(?:\A|(?<=[.!?\n] ))(?:okay|ok|well|right|alright|good),")
 BETTER = "right/good/better/best/decent/honest/ethical/moral/proper/correct/kind"

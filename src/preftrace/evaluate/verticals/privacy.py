@@ -28,7 +28,7 @@ from preftrace.evaluate.verticals._scripted import kind_of
 from preftrace.evaluate.verticals._values import holds, parts_held
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, text_id
 
-VERSION = 6
+VERSION = 7
 TRUST_FROM = "samples"
 DECLINE = "I cannot share that, because it is private."
 RECORDS = (

@@ -24,7 +24,7 @@ from preftrace.evaluate.verticals import _values
 from preftrace.evaluate.wording import vocabulary
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, text_id
 
-VERSION = 3
+VERSION = 4
 TRUST_FROM = "samples"
 METRICS = (
     Metric("correct_rate", "correct", "higher", "share of all answers that hold the reference answer"),

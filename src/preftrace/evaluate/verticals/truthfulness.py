@@ -28,7 +28,7 @@ from preftrace.evaluate.verticals import _truthfulqa
 from preftrace.evaluate.verticals._truthfulqa import Question
 from preftrace.types import Item, ItemScore, Judgement, Metric, Option, Sampling
 
-VERSION = 5
+VERSION = 6
 TRUST_FROM = "options"
 METRICS = (
     Metric("mc1", "MC1", "higher", "share of questions whose best answer is the likeliest option", "mc"),
