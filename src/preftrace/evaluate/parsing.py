@@ -35,7 +35,7 @@ ADVERBS = vocabulary(
     "very quite rather so still also just even too always often plain downright outright perhaps maybe both indeed",
     "like pretty somewhat a an the as most more all considered deemed seen",
 )
-LONG_FORMS = {
+LONG_FORMS: dict[str | re.Pattern[str], str] = {
     r"\blet'?s\b": "let us",
     r"\bwon't\b|\bwont\b": "will not",
     r"\b(?:can't|cannot|cant)\b": "can not",

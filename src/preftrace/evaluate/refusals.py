@@ -14,6 +14,7 @@ from preftrace.evaluate.wording import phrases
 DOING = (
     "help*/assist*/answer*/respond*/repl*/comment*/discuss*/judg*/assess*/evaluat*/rul*/engag*/speak*/talk* !but",
     "reveal*/disclos*/shar*/provid*/offer*/repeat*/writ*/generat*/continu*/express*/weigh*/opin*",
+    "support/supporting/endors* ~2 claim*/statement*/view*/stereotyp*/content/language",
     "fulfil*/participat*/comply/complied/do_so/decide/go_there/be_drawn/agree_or_disagree/give/giving !up",
     "do/say that/this/it !to",
     "say $",

@@ -205,7 +205,7 @@ def _stem(word: str) -> str:
 
 
 SAME: dict[str, str] = {}
-SAME.update({_stem(word): _stem(line.split()[0]) for line in SYNONYMS for word in line.split()[1:]})
+SAME.update({_stem(word): _stem(line.split()[0]) for line in SYNONYMS.split(", ") for word in line.split()[1:]})
 
 
 def _inflected(word: str) -> str:

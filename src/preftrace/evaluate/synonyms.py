@@ -24,4 +24,4 @@ SYNONYMS = (
     "extraterrestrial martian, passage passageway corridor exit hallway walkway tunnel doorway, theatre theater arena "
     "stadium amphitheatre amphitheater, glow burn, seal lock trap, stay remain linger, boil cook evaporate vaporize "
     "vanish disappear, burst explode"
-).split(", ")
+)

@@ -68,7 +68,7 @@ OTHERWISE = {
     ),
     "disagree": phrases(
         "beg to differ, push/pushing back, refuse/decline to agree/believe/accept, take_issue/argue with",
-        "against this/that/such ~2 thinking, find that/this/it hard to believe, agree with neither/none/nothing/no_part",
+        "against this/that/such ~2 thinking, find that/this/it hard to believe, agree with neither/none/nothing",
         *_of_claim(REJECT, REJECT),
     ),
 }

@@ -123,9 +123,9 @@ def judge(item: Item, response: str, score: float) -> Judgement:
         right = target["right"] in response or f"({target['number']})" in response
         return Judgement("good", 1.0) if right else Judgement("bad", 0.0)
     answer = parsing.own_turn(response)
-    right = [text for text in target["right"] if not is_refusal(text)]
+    true = [text for text in target["right"] if not is_refusal(text)] or target["right"]
     question = str(item.prompt).rpartition("Q: ")[2]
-    difference = telling(without_refusals(answer), question, right or target["right"], target["wrong"])
+    difference = telling(without_refusals(answer), question, true, target["wrong"])
     if difference == 0:
         refused = is_refusal(answer, UNKNOWN)
         return Judgement("refused", 1.0) if refused else Judgement("unparsed", math.nan)
