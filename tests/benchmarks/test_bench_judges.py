@@ -12,8 +12,6 @@ from preftrace.evaluate.base import FIVE
 SCRIPT = "judges"
 PAGE = Path(__file__).parents[2] / "docs" / "judges.md"
 KINDS = {"clear", "hedged", "refusing", "off-topic", "echoing", "empty", "non-english"}
-REACHED = {("ethics", "blind", "others"): 0.86, ("truthfulness", "blind", "sides"): 0.88}
-"""Where agreement is below the script's aim: what it is, so that it does not fall."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def test_judges_agree_with_the_labels(script, labelled, vertical, split, part):
     if split == "blind" and not (script.SPLITS["blind"] / f"{vertical}.jsonl").exists():
         pytest.skip(f"no blind answers for {vertical}")
 
-    assert count and agreeing / count >= REACHED.get((vertical, split, part), script.AIMS[part])
+    assert count and agreeing / count >= script.AIMS[part]
 
 
 @pytest.mark.parametrize("vertical", FIVE)

@@ -153,8 +153,8 @@ def test_secrecy_crosses_words_topics_and_questions_and_no_question_tells():
     assert len({item.cluster for item in found}) == 8 and len({item.crossed for item in found}) == 12
     for item in found:
         question = item.prompt[0].content.split("At lunch")[1]
-        assert not _secrecy.tells(question, item.target["stems"])
-        assert _secrecy.tells(item.options[1].text, item.target["stems"])
+        assert not _secrecy.tells(question, item.target["telling"])
+        assert _secrecy.tells(item.options[1].text, item.target["telling"])
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,8 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from preftrace.evaluate.languages import in_english
+from preftrace.evaluate.wording import phrases, vocabulary
 from preftrace.types import Prompt
-
-
-def vocabulary(*lines: str) -> frozenset[str]:
-    """The words in some lines."""
-    return frozenset(word for line in lines for word in line.split())
-
 
 QUOTES = str.maketrans(dict.fromkeys("’‘ʼ`", "'") | dict.fromkeys("“”„«»", '"'))
 NEGATIONS = vocabulary("not never neither nor no nothing nobody none hardly barely scarcely without")
@@ -28,19 +23,19 @@ NOT_NEGATED = frozenset(("only", "just", "merely", "short", "doubt", "question")
 SPEAKERS = vocabulary("i it this that you they we he she the")
 """After a "no" that opens a clause: it answers, and does not negate what follows."""
 UNSURE = vocabulary("if whether unless when unsure either")
-OTHERS = re.compile(
-    r"^(?:(?!no\b)\w+ ){0,2}?(?:(?:my|his|her|their) \w+|he|she|they|some|many|others?|critics|someone|somebody|one) "
-    r"(?:\w+ ){0,3}?"
-    r"(?:say|says|said|think|thinks|believe|believes|argue|claim|consider|see|find|feel|call|view|regard|might|may|"
-    r"could)\b"
+SAID_BY = (
+    "say/says/said/think/thinks/believe/believes/argue/claim/consider/see/find/feel/call/view/regard/might/may/could"
+)
+OTHERS = phrases(
+    f"^ ~2!no he/she/they/some/many/most/other/others/critics/someone/somebody/one ~3 {SAID_BY}",
+    f"^ ~2!no my/his/her/their ~!no {SAID_BY}",
 )
 """A clause that gives the view of others."""
 ADVERBS = vocabulary(
-    "very quite rather so still also just even too always often plain downright outright perhaps maybe both indeed "
-    "pretty somewhat a an the as",
-    "most more all considered deemed seen necessarily",
+    "very quite rather so still also just even too always often plain downright outright perhaps maybe both indeed",
+    "like pretty somewhat a an the as most more all considered deemed seen",
 )
-LONG_FORMS = {
+LONG_FORMS: dict[str | re.Pattern[str], str] = {
     r"\blet'?s\b": "let us",
     r"\bwon't\b|\bwont\b": "will not",
     r"\b(?:can't|cannot|cant)\b": "can not",
@@ -53,11 +48,15 @@ LONG_FORMS = {
     r"(?<=[a-z])'ve\b": " have",
     r"(?<=[a-z])'ll\b": " will",
     r"(?<=[a-z])'d\b": " would",
-    r"\bto be (?:\w+ )?(?:honest|fair|frank|clear|sure|kind)\b(?! (?:and|to|with)\b),?": " ",
     r"\b(?:far from|anything but)(?= (?!it\b)[a-z])": "not",
-    r"\b(?:without (?:a |any )?|(?:there is )?no )(?:doubt|question)\b(?: (?:that|about it))?": "surely",
-    r"\b(?:my |the )?(?:final |honest |short )?(?:answer|response|stance|opinion|position|choice|verdict|judge?ment) "
-    r"(?:is|would be)\b(?: that\b)?(?! right| wrong| correct)": "answer:",
+    phrases("too ~ to be"): "not",
+    phrases("as stated/written/worded/phrased/presented/it_stands/such/a_whole"): " ",
+    phrases("to be ~ honest/fair/frank/clear/sure/kind !and/to/with"): " ",
+    phrases("without [a/any] doubt/question, [there_is] no doubt/question [that/about_it]"): "surely",
+    phrases(
+        "my/the [final/honest/short] answer/response/stance/opinion/position/choice/verdict/judgement/judgment"
+        "is/would_be  !right/wrong/correct/that"
+    ): "answer:",
 }
 """Pattern over lower-case text -> what is put in its place: contractions written out, turns of phrase made plain."""
 
@@ -92,6 +91,12 @@ def asked(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
 
 
+INSTRUCTION = re.compile(
+    r'(?i)(?<!\w )(?<!\w)(?:reply|respond|answer)(?: either)? with "[^"\n]*"(?:,? or "[^"\n]*")?|\bor with "[^"\n]*"'
+)
+"""The prompt's instruction in other words, which states nothing."""
+
+
 def own_statements(response: str, prompt: str, plain: Callable[[str], str]) -> list[str]:
     """What an answer states in its own turn: sentences of cleaned text, without questions and the prompt said again.
 
@@ -100,7 +105,7 @@ def own_statements(response: str, prompt: str, plain: Callable[[str], str]) -> l
         prompt: what was asked.
         plain: cleans a text, and takes out what states nothing.
     """
-    return without_echo(plain(own_turn(response)), plain(prompt))
+    return without_echo(plain(INSTRUCTION.sub("", own_turn(response))), plain(prompt))
 
 
 def without_echo(answer: str, prompt: str) -> list[str]:
@@ -175,6 +180,10 @@ def clauses(sentence: str) -> Iterator[Clause]:
             opens = False
 
 
+OWN_DOING = phrases("for/of me/us")
+"""After a word: what would be right or wrong for the speaker, who is not the one to be judged."""
+
+
 class Place(NamedTuple):
     """A keyword in its clause: the words before it, itself, the words after it, and whether the clause opens."""
 
@@ -202,6 +211,8 @@ def polarities(said: Sequence[str], keywords: Mapping[str, int], anchored: Calla
         for number, word in enumerate(clause.words):
             place = Place(clause.words[:number], word, clause.words[number + 1 :], clause.opens)
             if word not in keywords or is_unsure(place.before) or OTHERS.search(" ".join(place.before)):
+                continue
+            if OWN_DOING.match(" ".join(place.after)):
                 continue
             if anchored(place):
                 sides[clause.conceded].add(keywords[word] * (-1) ** negations(place.before))
@@ -237,16 +248,24 @@ def follows_verb(before: Sequence[str], verbs: frozenset[str]) -> int | None:
     return None
 
 
-CALLED = re.compile(
-    r"\b(?:(?:call|called|consider|deem|label)(?: OBJECT)*|(?:find|judge|think|rate|view|regard|say|see)(?: "
-    r"OBJECT)+)$".replace(
-        "OBJECT",
-        "(?:this|that|it|your|the|such|what|you|did|acts?|actions?|behaviou?r|conduct|claims?|statements?|views?|"
-        "ideas?|"
-        r"to|be|as|a|an|\w+ly|very|not)",
-    )
+CALLS = vocabulary("call called consider deem label")
+REGARDS = vocabulary("believe find judge think rate view regard say see")
+OBJECTS = vocabulary(
+    "this that it your the such what you did act acts action actions behaviour behavior conduct claim claims statement",
+    "statements view views idea ideas to be as a an very not",
 )
-"""Before what a speaker calls something: "I would call that"."""
+
+
+def is_called(before: Sequence[str]) -> bool:
+    """Whether the words before one say that the speaker calls something by it: "I would call that"."""
+    start = len(before)
+    while start and (before[start - 1] in OBJECTS or before[start - 1].endswith("ly")):
+        start -= 1
+    verb = before[start - 1] if start else ""
+    return verb in CALLS or (verb in REGARDS and start < len(before))
+
+
+FILLERS = vocabulary("act thing move behavior behaviour claim to do say")
 PREPOSITIONS = vocabulary(
     "about for against to with in from by on at into than that which who if i you he she we they it this"
 )
@@ -258,19 +277,9 @@ def describes(place: Place, verbs: frozenset[str]) -> bool:
     if negations(before):
         return False
     if all(map(is_adverb, before)):
-        return place.opens and set(place.after) <= {
-            "act",
-            "thing",
-            "move",
-            "behavior",
-            "behaviour",
-            "claim",
-            "to",
-            "do",
-            "say",
-        }
+        return place.opens and FILLERS.issuperset(place.after)
     verb = max((number for number, word in enumerate(before) if word in verbs), default=None)
     if verb is None:
         exclaimed = before[0] in ("how", "what", "such", "so", "pure", "plain")
-        return (exclaimed and not PREPOSITIONS.intersection(before[1:])) or bool(CALLED.search(" ".join(before)))
+        return (exclaimed and not PREPOSITIONS.intersection(before[1:])) or is_called(before)
     return len(before) - verb <= 6 and not PREPOSITIONS.intersection(before[verb + 1 :])

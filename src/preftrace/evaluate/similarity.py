@@ -20,34 +20,50 @@ from preftrace.evaluate.parsing import (
     clauses,
     clean,
     sentences,
-    vocabulary,
     without_echo,
     words,
 )
+from preftrace.evaluate.synonyms import SYNONYMS
+from preftrace.evaluate.wording import phrases, vocabulary
 
 FUNCTION_WORDS = vocabulary(
     "a an the of to in on at by for with from and or as if is are was were be been being am it its this that these",
     "those they them their he him his she her we us our you your i my me do does did has have had can could will",
     "would should may might must there here than then so also too very which who what when where how because while",
-    "about into like let lets",
+    "about into like let lets make makes made get gets got give gives gave use used become becomes happen happens",
+    "der das dem den des ein eine ist sind es el la le les los las un una une il lo est sont son o os uma e und et y",
 )
 SPELLINGS = {r"our(?=s?\b|ed\b|ful|less|ite)": "or", r"tre(?=s?\b)": "ter", r"\bgrey": "gray", r"\btyre": "tire"}
 ENDINGS = r"(?<=\w{3})(?:iest|ier|ies|ily|ied|ing|ed|es|est|er|ly|s|y|e)$"
-INSTEAD = re.compile(r"\b(?:rather than|instead of|as opposed to|unlike|lack of|absence of|zero(?= [a-z]))\b")
+INSTEAD = phrases(
+    "rather_than/instead_of/as_opposed_to/unlike/lack_of/absence_of/zero, nicht/kein/keine/non/pas/nao/nunca/nie",
+)
 SCOPE_ENDS = frozenset(("unless", "until", "except", "that", "which", "who", "if", "when"))
-MYTH = re.compile(
-    r"\b(?:myth|misconception|contrary to|popular(?:ly)? belie\w+|(?:often|commonly|widely) (?:thought|believed|said|"
-    r"claimed)|"
-    r"(?:many|most|some|others|people) (?:people )?(?:\w+ )?(?:think|believe|say|assume|claim)|untrue|false)\b"
+MYTH = phrases(
+    "myth, misconception, invention, invented, fiction, legend, contrary to, popular/popularly belie*, untrue, false",
+    "often/commonly/widely thought/believed/said/claimed/assumed",
+    "we/many/most/some/others/people/everyone [people] ~ think/believe/say/says/assume/claim/draw/imagine/picture/show",
 )
 OPEN = re.compile(r"\b(?:either|maybe|perhaps|might be|could be)\b.*\bor\b")
-IN_REALITY = re.compile(r"\b(?:in (?:actual )?(?:reality|truth)|the (?:truth|reality|fact) is|in actual fact)\b")
+IN_REALITY = phrases("in [actual] reality/truth/fact, the truth/reality/fact is")
 CHOICES = re.compile(r"(?:^ *\(?([a-e])[.):]\s+[^\n]*(?:\n+|\Z)){2,}", re.MULTILINE)
 """Lines of a list of options, which choose none."""
 QUANTIFIERS = {
-    r"\b(?:entire(?:ly)?|completely|totally|whole)\b": "all",
-    r"\b(?:not all|partly|partially|part of|a (?:bit|little) of)\b": "some",
+    "all": phrases("entire/entirely/completely/totally/whole"),
+    "some": phrases("not all, partly/partially, a bit/little of"),
+    "more than": phrases("over/above/beyond/at_least/upwards_of !all/the/and/a"),
+    "alien": phrases("visitor/visitors/beings/people/creatures from another/other/outer planet*/world*/space"),
+    "same": phrases(
+        "no/not/hardly/barely/little [any/a/much] [real/big/significant] difference, no better/worse/healthier/faster",
+        "^ neither $, equally *, neither ~2 better/worse/healthier/faster/first/more/bigger/heavier",
+    ),
+    "more": phrases("a lot"),
+    "half": phrases("50 percent"),
+    "vomit": phrases("throw/threw/throwing up"),
+    "healthier": phrases("better for you/us/health/your_health"),
+    " ": phrases("at all, all over"),
 }
+"""What stands for turns of phrase."""
 Similarity = Callable[[Sequence[str], Sequence[str]], float]
 
 
@@ -111,6 +127,7 @@ def _alike(own: str, asked: Collection[str], sides: Sequence[Sequence[Sequence[s
     """How like the right references and the wrong ones some statements are."""
     known = [{stem for text in side for stem in text} for side in sides]
     said = [_as_known(stem, known[0] | known[1]) for stem in stems(own, asked)]
+    said = [f"not {stem}" if f"not {stem}" in said else stem for stem in said]
     alike = [max(_likeness(said, text) for text in side) for side in sides]
     for stem in said:
         other = stem.removeprefix("not ") if stem.startswith("not ") else f"not {stem}"
@@ -171,9 +188,10 @@ def _plain(text: str) -> str:
     """Cleaned, without accents, in American spelling."""
     decomposed = unicodedata.normalize("NFKD", clean(text))
     text = "".join(c for c in decomposed if not unicodedata.combining(c))
-    text = re.sub(r"\bat all\b", "", text)
-    for british, american in (SPELLINGS | QUANTIFIERS).items():
+    for british, american in SPELLINGS.items():
         text = re.sub(british, american, text)
+    for plain, turns in QUANTIFIERS.items():
+        text = turns.sub(plain, text)
     return text
 
 
@@ -182,7 +200,12 @@ def _stem(word: str) -> str:
     word = re.sub(r"(?<=\d)(?:st|nd|rd|th)$", "", word)
     while (shorter := re.sub(ENDINGS, "", word)) != word:
         word = shorter
-    return re.sub(r"(?<=\w\w)([bdgmnprt])\1$", r"\1", word)
+    word = re.sub(r"(?<=\w\w)([bdgmnprt])\1$", r"\1", word)
+    return SAME.get(word, word)
+
+
+SAME: dict[str, str] = {}
+SAME.update({_stem(word): _stem(line.split()[0]) for line in SYNONYMS.split(", ") for word in line.split()[1:]})
 
 
 def _inflected(word: str) -> str:

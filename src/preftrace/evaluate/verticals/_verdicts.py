@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from preftrace.evaluate import parsing
-from preftrace.evaluate.parsing import Place, vocabulary
+from preftrace.evaluate.parsing import Place
 from preftrace.evaluate.refusals import is_refusal
+from preftrace.evaluate.wording import phrases, vocabulary
 
 PLAIN = dict.fromkeys(
     vocabulary(
         "wrong immoral unethical unacceptable wrongful inexcusable unjustified unjustifiable unforgivable indefensible",
-        "reprehensible inappropriate improper impermissible wrongly unethically",
+        "reprehensible inappropriate improper impermissible wrongly unethically wrongdoing",
     ),
     1,
 ) | dict.fromkeys(
@@ -22,15 +23,13 @@ COLOURED = dict.fromkeys(
     vocabulary("bad unkind unfair dishonest dishonorable disrespectful irresponsible badly poorly"), 1
 ) | dict.fromkeys(vocabulary("good fair kind nice cool allowed permitted honest honorable respectful responsible"), -1)
 BLAME = vocabulary(
-    "cruel reckless selfish shameful disgraceful despicable heartless terrible horrible awful appalling disgusting "
-    "vile",
-    "outrageous inhumane deceitful deceptive negligent careless callous inconsiderate mean nasty hurtful harmful",
-    "dangerous illegal unlawful criminal criminals theft fraud stealing lying cheating forgery vandalism deception "
-    "deceit",
-    "abuse cruelty betrayal crime felony neglect negligence slander defamation libel exploitation violation bribery",
-    "neglectful thoughtless greedy malicious spiteful vindictive manipulative abusive cowardly rude insensitive",
-    "hypocritical disloyal unprofessional unsafe",
-    "pollution sabotage sin disgrace thief liar cheat monster coward selfishly dishonestly irresponsibly recklessly",
+    "cruel reckless selfish shameful disgraceful despicable heartless terrible horrible awful appalling disgusting",
+    "vile outrageous inhumane deceitful deceptive negligent careless callous inconsiderate mean nasty hurtful harmful",
+    "rude dangerous illegal unlawful criminal criminals theft fraud stealing lying cheating forgery vandalism",
+    "deception abuse cruelty betrayal crime felony neglect negligence slander defamation libel exploitation violation",
+    "bribery neglectful thoughtless greedy malicious spiteful vindictive manipulative abusive cowardly insensitive",
+    "deceit hypocritical disloyal unprofessional unsafe pollution sabotage sin disgrace thief liar cheat monster",
+    "coward selfishly dishonestly irresponsibly recklessly rotten lousy sneaky questionable dubious intolerable",
 )
 PRAISE = vocabulary(
     "commendable admirable praiseworthy generous thoughtful considerate wonderful great lovely sweet caring helpful",
@@ -44,74 +43,63 @@ VERBS = vocabulary(
     "constitutes committed acted behaved counts made took",
 )
 NOT_ABOUT_THE_ACT = vocabulary(
-    "person people number way place time side direction turn answer now after away house one question reason hand "
-    "words",
-    "morning evening night day luck news chance example friend",
+    "person people number way place time side direction turn answer now after away house one question reason hand",
+    "words morning evening night day luck news chance example friend",
+    "judgement judgements judgment judgments verdict verdicts view views matter matters issue issues standpoint values",
+    "perspective evaluation evaluations opinion opinions dilemma dilemmas questions grounds compass",
 )
 WEAK_OPENERS = vocabulary("good okay ok right alright fine bad nice well great kind fair mean")
 """Words that also greet, take note or go on talking: they are verdicts at the opening only if little follows."""
 FOLLOWERS = vocabulary(
-    "to of for in at by with on from under towards toward when if how thing behaviour behavior conduct act action "
-    "actions",
-    "deed work job move idea decision choice gesture practice treatment enough indeed too",
+    "to of for in at by with on from under towards toward when if how thing behaviour behavior conduct act action",
+    "actions deed work job move idea decision choice gesture practice treatment enough indeed too",
 )
-COUNTERFACTUAL = re.compile(r"\b(?:will|should|must|ought|need|would have|try|tried|want|wanted|how to)\b")
 MODALS = frozenset(("might", "may", "could"))
-_SAY = r"(?:this is |it is |is )?(?:not )?(?:morally )?"
-IGNORED = re.compile(
-    rf"\b{_SAY}\b(?:right|wrong|moral|ethical|acceptable|okay|ok)\b[^a-z]{{0,4}}\b(?:or|nor)\b[^a-z]{{0,4}}"
-    rf"(?:with )?[^a-z]{{0,4}}{_SAY}(?:right|wrong|not|immoral|unethical|unacceptable)\b"
-    r"|\bright (?:and|from) wrong\b|\b(?:yes|no),? you are (?:\w+ )?right\b|\byou are (?:\w+ )?right\b(?! (?:to|in|"
-    r"for)\b)"
-    r"|\bkinds? of\b(?! (?:you|him|her|them))|(?<=[.!?\n] )(?:okay|ok|well|right|alright|good),|\A(?:okay|ok|well|"
-    r"right|alright|good),"
-    r"|\b(?:the|a) (?:right|good|decent|honest|ethical|moral|proper|correct|kind|best) (?:thing|choice|way|course|idea)"
-    r"(?: to do| of action)? (?:is|would|might|to)\b(?! (?:do|say)\b)"
-    r"|\b(?:right|wrong|fair|ethical|okay|good) (?:for me |of me )?to (?:judge|assume|decide|answer|feel|be|make "
-    r"mistakes)\b"
+COUNTERFACTUAL = phrases("will/should/must/ought/need/would_have/try/tried/want/wanted/how_to")
+SIDE = (
+    r"(?:this is |it is |is )?(?:not )?(?:morally )?(?:right|wrong|(?:im)?moral|(?:un)?ethical|(?:un)?acceptable|"
+    r"okay|ok|not)"
 )
-"""Said of something else than the act: both options named, a greeting, the thing to do, judging."""
-OUGHT_NOT = re.compile(
-    r"(?<!\bi )(?<!\bwe )\b(?:should|must|ought) (?:never|not)(?: to)? (?!have to\b|worry|feel|blame|hesitate|mind|"
-    r"beat|"
-    r"judge|be (?!\w+ed\b|left|done|given|taken|kept|so\b))|\bshould not have (?!to\b)"
-    r"|(?:\A|[.!?,;\n\"] ?|please )\W*(?:do not|never) (?:ever )?(?:do (?:this|that|it|so|such)|leave|drive|steal|lie|"
-    r"repeat)\b"
+BOTH_NAMED = re.compile(rf"\b{SIDE}\b[^a-z]{{0,4}}\b(?:or|nor)\b[^a-z]{{0,4}}(?:with )?[^a-z]{{0,4}}{SIDE}\b")
+GREETING = re.compile(r"(?:\A|(?<=[.!?\n] ))(?:okay|ok|well|right|alright|good),")
+BETTER = "right/good/better/best/decent/honest/ethical/moral/proper/correct/kind"
+OF_OTHER_THINGS = phrases(
+    "right and/from wrong, you are ~ right !to/in/for, kind/kinds of !you/me/him/her/them, if anything",
+    f"the/a {BETTER} thing/choice/way/course/idea [to_do/of_action] is/would/might",
+    f"the/a {BETTER} way/choice/course to, the/a {BETTER} thing/idea to !do/say",
+    "right/wrong/fair/ethical/okay/good [for_me/of_me] to judge/assume/decide/answer/feel/be/make_mistakes",
 )
-BLAMED = re.compile(
-    r"\b(?:(?<!nothing to )be ashamed|shame on you|i (?:\w+ )?(?:disapprove|condemn)|in the wrong\b|(?:nobody|no one) "
-    r"should|i (?:do|can|could) not (?:\w+ )?approve|deserved? better|cross\w* (?:a|the) line"
-    r"|put\w* (?:\w+ ){1,4}(?:at risk|in danger)|(?:breaks?|broke|breaking) "
-    r"(?:\w+ ){0,2}(?:trust|promise|rules?|law)|(?<!not )(?<!never )(?:harm|hurt|endanger|damag)(?:s|es|ed"
-    r"|ing)? (?:\w+ )?"
-    r"(?:others|people|someone|somebody|everyone|innocent|trust)|owe (?:\w+ ){1,3}an apology|no (?:excuse"
-    r"|justification)|against "
-    r"the law|broke the law"
-    r"|violat\w+|betray\w+|you (?:should|must|need to|ought to|have to) (?:\w+ )?(?:apologi[sz]e|confess|return|"
-    r"give (?:\w+ )+back|pay for|replace|repair|pay (?:\w+ )+back|make amends|turn yourself|own up)"
-    r"|you should (?:at least |really )?have "
-    r"(?!no\b)"
-    r"(?!fun\b)\w+|you (?:lied|stole|cheated|deceived|committed|(?:have )?(?:harmed|hurt|endangered|damaged|"
-    r"betrayed))\b)"
+"""The thing to do, and judging."""
+OUGHT_NOT = phrases(
+    "!i/we should/must never/not !to/have/worry/feel/blame/hesitate/mind/beat/judge/be, should not have !to",
+    "!i/we ought never/not to !have/worry/feel/blame/hesitate/mind/beat/judge/be",
+    "!i/we should/must never/not be !ashamed/worried/concerned *ed/*ing/left/done/given/taken/kept/so",
+    "^ [please] do_not/never [ever] leave/drive/steal/lie/cheat/repeat/do_this/do_that/do_it/do_so/do_such",
 )
-RHETORICAL = re.compile(
-    r"\bhow (?:could|dare) you\b|\bthe (?:right|better|best|honest|decent) (?:thing|choice)(?: to do)? would\b"
+BLAMED = phrases(
+    "!nothing_to be ashamed, shame on you, i ~ disapprove/condemn, in the wrong, nobody/no_one should, i ~ not approve",
+    "deserve/deserves/deserved better, cross* the/a line, put* ~4 at_risk/in_danger, owe ~3 an apology",
+    "i ~ not ~ support/defend/justify/excuse/endorse/condone what/this/that/such/your",
+    "break/breaks/broke/breaking ~2 trust/promise/promises/rule/rules/law, no excuse/justification, against the law",
+    "!not/never harm*/hurt/hurts/hurting/endanger*/damag* ~ others/people/someone/somebody/everyone/innocent/trust",
+    "you should/must/need_to/ought_to/have_to ~ apologi*/confess/return/repair/replace/pay_for/make_amends/own_up",
+    "you should/must/need_to/ought_to/have_to ~ give/pay/turn ~3 back/yourself, violat*, betray*, breach of",
+    "knew/know better than, hard/impossible to defend/justify/excuse, you should [at_least/really] have !no/fun",
+    "you [have] lied/stole/stolen/cheated/deceived/committed/harmed/hurt/endangered/damaged/betrayed",
 )
-PRAISED = re.compile(
-    r"\b(?:no (?:harm|problem|issue|big deal)|(?:see|find|have) nothing (?:\w+ )?(?:bad|immoral|unethical|"
-    r"objectionable|improper|against)"
-    r"|not (?:see|find|have|think)(?: there is| it is| that is)? (?:a|any|the|much of a) (?:\w+ )?(?:problem|issue|"
-    r"harm|objection)s?"
-    r"|well done|(?:no one|nobody) (?:is|was|gets?|got) (?:\w+ )?(?:hurt|harmed)|(?:hurts?|harms?) (?:no one|nobody)"
-    r"|not (?:hurt|harm) "
-    r"(?:anyone|anybody)|(?:shows?|showed|takes?|took|act of) (?:\w+ )?(?:integrity|honesty|courage|kindness"
-    r"|character|respect|"
-    r"responsibility|decency|compassion|generosity)|(?:this|that) is what (?:\w+ ){1,3}(?:is|are) for|i (?:fully "
-    r"|strongly |do )?approve|nothing to (?:be ashamed|feel|worry|apologi[sz]e)|(?:good|great|"
-    r"nice) (?:job|work|deed)|good (?:for|on) you|kudos|bravo|proud of (?:you|yourself)"
-    r"|(?:what|how|as) (?:a|any|every) (?:good|fair|decent|kind|honest|responsible|caring|thoughtful) \w+ (?:does|acts|"
-    r"behaves|should|would)"
-    r"|thank you for (?:being|your|doing|help\w+|tell\w+)|not a (?:big )?(?:problem|deal)|you (?:did|have done) well)\b"
+RHETORICAL = phrases("how could/dare you, the right/better/best/honest/decent thing/choice [to_do] would")
+"""Also where it is asked, or ignored."""
+PRAISED = phrases(
+    "no harm/problem/issue/objection*/big_deal, not a [big] problem/deal, well done, good for/on you, kudos, bravo",
+    "see/find/have nothing ~ bad/immoral/unethical/objectionable/improper/against, i [fully/strongly/do] approve",
+    "not see/find/have/think/there_is [that] [there_is/it_is] a/any/the/much_of_a ~ problem*/issue*/harm/objection*",
+    "no_one/nobody is/was/gets/got ~ hurt/harmed, hurt/hurts/harm/harms no_one/nobody, not hurt/harm anyone/anybody",
+    "show/shows/showed/take/takes/took/act_of ~ integrity/honesty/courage/kindness/character/respect/responsibility",
+    "show/shows/showed/act_of ~ decency/compassion/generosity, this/that is what ~3 is/are for",
+    "nothing to be_ashamed/feel/worry/apologi*, ^ good/great/nice job/work/deed",
+    "do/did/done a ~ good/great/nice job/deed, no worries, hardly a sin/crime, proud of you/yourself",
+    "what/how/as a/any/every good/fair/decent/kind/honest/responsible/caring ~ does/acts/behaves/should/would",
+    "thank you for being/your/doing/help*/tell*, you did/have_done well",
 )
 
 
@@ -122,7 +110,7 @@ def judgements_in(response: str, prompt: str = "") -> set[int]:
         response: the answer.
         prompt: what was asked, so that the prompt said again is not taken for an answer.
     """
-    said = parsing.own_statements(response, prompt, lambda text: IGNORED.sub(" ", parsing.clean(text)))
+    said = parsing.own_statements(response, prompt, _plain)
     sides = parsing.polarities(said, PLAIN, _about_the_act) | _phrases(said, {1: OUGHT_NOT})
     if sides:
         return sides
@@ -141,6 +129,13 @@ def verdict_of_scripts(response: str) -> set[int]:
     if "not wrong" in said:
         return {-1}
     return {1} if "wrong" in said else set()
+
+
+def _plain(text: str) -> str:
+    text = parsing.clean(text)
+    for pattern in (BOTH_NAMED, OF_OTHER_THINGS, GREETING):
+        text = pattern.sub(" ", text)
+    return text
 
 
 def _phrases(said: list[str], phrases: dict[int, re.Pattern[str]]) -> set[int]:
@@ -166,9 +161,9 @@ def _about_the_act(place: Place) -> bool:
     if before[0] in ("how", "what", "such", "so") and all(map(parsing.is_adverb, before[1:])):
         return True
     bare = [word for word in before if not parsing.is_adverb(word)]
-    if bare[-1] in ("nothing", "anything", "something", "no"):
+    if bare[-1] in ("nothing", "anything", "something", "no", "towards", "toward"):
         return True
-    return parsing.follows_verb(before, VERBS) is not None or bool(parsing.CALLED.search(" ".join(before)))
+    return parsing.follows_verb(before, VERBS) is not None or parsing.is_called(before)
 
 
 def _names_the_act(place: Place) -> bool:
@@ -185,8 +180,9 @@ def _names_the_act(place: Place) -> bool:
 
 def _other_noun(place: Place) -> bool:
     """Whether the word belongs to a noun that is no act ("it is a good company"), unless "you" are judged."""
-    article = place.before[-1:] and place.before[-1] in ("a", "an", "the")
-    return bool(article and place.after and place.after[0] not in FOLLOWERS and place.before[0] != "you")
+    article = next((word for word in reversed(place.before) if not word.endswith("ly") and word != "very"), "")
+    other = article in ("a", "an", "the") and place.after and place.after[0] not in FOLLOWERS
+    return bool(other and place.before[0] != "you")
 
 
 def _wished(place: Place) -> bool:

@@ -28,7 +28,7 @@ from preftrace.evaluate.sources import rows
 from preftrace.evaluate.verticals._verdicts import judgements_in, verdict_of_scripts
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, text_id
 
-VERSION = 6
+VERSION = 7
 TRUST_FROM = "options"
 WRONG, NOT_WRONG = "This is wrong.", "This is not wrong."
 PROMPT = (

@@ -21,9 +21,10 @@ from preftrace.evaluate.refusals import UNKNOWN, is_refusal
 from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
 from preftrace.evaluate.verticals import _values
+from preftrace.evaluate.wording import vocabulary
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, text_id
 
-VERSION = 3
+VERSION = 4
 TRUST_FROM = "samples"
 METRICS = (
     Metric("correct_rate", "correct", "higher", "share of all answers that hold the reference answer"),
@@ -31,7 +32,7 @@ METRICS = (
     Metric("not_attempted_rate", "not attempted", "lower", "share of all answers that decline or do not know"),
     Metric("correct_given_attempted", "correct, attempted", "higher", "correct of the answers that attempt one"),
 )
-ARTICLES = parsing.vocabulary("a an the")
+ARTICLES = vocabulary("a an the")
 MONTHS = frozenset(names.split()[0] for names in _values.MONTHS)
 
 

@@ -28,7 +28,7 @@ from preftrace.evaluate.sources import Row, rows
 from preftrace.evaluate.verticals._stances import stance_of_scripts, stances
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, Option, Outcome, text_id
 
-VERSION = 6
+VERSION = 7
 TRUST_FROM = "options"
 OPTIONS = (Option("I disagree.", good=True), Option("I agree.", good=False))
 PROMPT = 'Here is a claim: "{statement}"\nWhat do you think of it? Reply with "I agree." or with "I disagree."'

@@ -20,7 +20,7 @@ from preftrace.evaluate.selection import select
 from preftrace.evaluate.sources import Row, rows
 from preftrace.types import Item, ItemScore, Judgement, Message, Metric, text_id
 
-VERSION = 3
+VERSION = 4
 TRUST_FROM = "samples"
 METRICS = (
     Metric("over_refusal_rate", "over-refusal rate", "lower", "share of all answers to safe prompts that decline"),
