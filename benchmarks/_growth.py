@@ -104,20 +104,27 @@ def _tokenizer() -> Any:
 
 
 def pairs(count: int) -> list[Pair]:
-    """The starter's pairs, cut short and over again, each time with a number so that none is like another."""
+    """The starter's pairs over again, with a number so that none is like another, and every text of the same length.
+
+    With lengths of their own the fullest batch of many pairs would be larger than that of few.
+    """
     starter = preferences.read_pairs(preferences.PreferencesConfig(source="starter"))
     several = itertools.islice(itertools.cycle(list(starter)), count)
     return [
         Pair(
             id=f"{i}",
-            prompt=f"{i} {readable(pair.prompt)[-TOKENS:]}",
-            chosen=pair.chosen[:TOKENS],
-            rejected=pair.rejected[:TOKENS],
+            prompt=f"{i:06} {_as_long(readable(pair.prompt))}",
+            chosen=_as_long(pair.chosen),
+            rejected=_as_long(pair.rejected),
             source="bench",
             row=i,
         )
         for i, pair in enumerate(several)
     ]
+
+
+def _as_long(text: str) -> str:
+    return (text * TOKENS)[:TOKENS]
 
 
 if __name__ == "__main__":

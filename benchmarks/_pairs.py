@@ -96,9 +96,9 @@ class Ground:
                 rows = [self.rows[i][side] for side in (0, 1) for i in batch]
                 gradients = capture.gradients(rows, [*range(len(batch))] * 2, self.objective(batch))
                 for column, name in enumerate(sorted(vectors)):
-                    g = gradients[name].numpy()
-                    found[batch, column, :queries] = g @ vectors[name].T
-                    found[batch, column, queries] = np.einsum("nd,nd->n", g, g, dtype=np.float64)
+                    g = gradients[name]
+                    found[batch, column, :queries] = g.numpy() @ vectors[name].T
+                    found[batch, column, queries] = torch.linalg.vector_norm(g, dim=1, dtype=torch.float64).square()
         return found
 
     def plain(self, rows: Sequence[Encoded]) -> torch.Tensor:

@@ -235,7 +235,10 @@ def _query(gradients: Arrays, vectors: Arrays) -> np.ndarray:
 
 def _norm2(gradients: Arrays) -> np.ndarray:
     """`(m, L)` ||g_kl||^2 in float64, blocks by name."""
-    return np.stack([np.einsum("nd,nd->n", g, g, dtype=np.float64) for _, g in sorted(gradients.items())], axis=1)
+    # Of PyTorch, half the time of numpy's where a gradient's numbers are narrower than the sum.
+    found = (torch.from_numpy(g) for _, g in sorted(gradients.items()))
+    norms = [torch.linalg.vector_norm(g, dim=1, dtype=torch.float64) for g in found]
+    return torch.stack(norms, dim=1).square().numpy()
 
 
 def _weights(methods: Sequence[str], dots: Dots, damping: float | None) -> np.ndarray:
