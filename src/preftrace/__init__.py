@@ -68,7 +68,13 @@ __all__ = [
 ]
 
 
+_ROOMS = ("align", "attribute", "evaluate", "report")
+"""Packages that are called by their name as well (`rooms`): the name is the package, whatever was imported before."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     for module, names in _HOME.items():
         if name in names:
             return getattr(importlib.import_module(module), name)

@@ -132,6 +132,17 @@ def test_importing_preftrace_loads_nothing_heavy():
     assert imported_by("import preftrace") & {*HEAVY, *TABLES, "numpy", "pydantic"} == set()
 
 
+@pytest.mark.parametrize("room", ["align", "attribute", "evaluate", "report"])
+def test_a_room_is_the_same_thing_whatever_was_imported_before(room):
+    """The function of the API and the package share a name; the name is the package, which can be called."""
+    code = (
+        f"import inspect, sys, preftrace\nfound = preftrace.{room}\nassert found is sys.modules['preftrace.{room}']\n"
+        f"from preftrace import api, {room}\nassert {room} is found and callable(found)\n"
+        f"assert inspect.signature(found) == inspect.signature(api.{room})"
+    )
+    assert imported_by(code) & set(HEAVY) == set()
+
+
 def test_help_and_reading_a_study_load_nothing_heavy():
     code = (
         "import sys\nfrom preftrace.cli import main\nsys.argv = ['preftrace', '--help']\n"
